@@ -1,0 +1,90 @@
+"""What every call demands of its input, said once.
+
+Nothing is silently clipped, cast or reshaped: a wrong input stops with an error that names it and says what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def check_images(x: Tensor) -> None:
+    """Demand a non-empty float batch (B, ...) with finite values in [0, 1].
+
+    Raises:
+        TypeError: x is no tensor or not of a floating type.
+        ValueError: x is empty, has NaN or infinite values, or values outside [0, 1].
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"x must be of a floating type with values in [0, 1], got {x.dtype}; divide 0..255 by 255")
+    if x.dim() < 2 or x.numel() == 0:
+        raise ValueError(f"x must be a non-empty batch of shape (B, ...), got shape {tuple(x.shape)}")
+    low, high = x.detach().aminmax()
+    if not (low >= 0 and high <= 1):  # one comparison catches NaN too, which is neither
+        if not x.isfinite().all():
+            raise ValueError("x must be finite, but it has NaN or infinite values")
+        raise ValueError(
+            f"x must lie in [0, 1], got values in [{low:.3g}, {high:.3g}]; normalization is the model's first layer"
+        )
+
+
+def check_labels(y: Tensor, x: Tensor, classes: int | None = None) -> None:
+    """Demand one int64 label for each example of x, in 0 … classes − 1 where the number of classes is known.
+
+    Raises:
+        TypeError: y is no int64 tensor.
+        ValueError: y is not of shape (B,), lies on another device than x, or holds a label out of range.
+    """
+    if not isinstance(y, Tensor) or y.dtype != torch.int64:
+        got = y.dtype if isinstance(y, Tensor) else type(y).__name__
+        raise TypeError(f"y must be an int64 tensor of labels, got {got}")
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"y must have one label for each of the {len(x)} examples of x, got shape {tuple(y.shape)}")
+    if y.device != x.device:
+        raise ValueError(f"x and y must be on one device, got {x.device} and {y.device}")
+    if classes is not None:
+        low, high = y.aminmax()
+        if low < 0 or high >= classes:
+            raise ValueError(f"y must hold labels in 0 … {classes - 1}, got labels in {int(low)} … {int(high)}")
+
+
+def check_logits(logits: Tensor, x: Tensor) -> None:
+    """Demand logits (B, classes) for inputs (B, ...).
+
+    Raises:
+        ValueError: the model returned something else.
+    """
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"model must return logits of shape ({len(x)}, classes), got {got}")
+
+
+def check_model(model: nn.Module) -> None:
+    """Demand a module in evaluation mode: dropout and batch normalization act differently while training.
+
+    Raises:
+        TypeError: model is no module.
+        ValueError: the model, or a part of it, is in training mode.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if any(part.training for part in model.modules()):
+        raise ValueError("model is in training mode, which changes what it computes; call model.eval() first")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every part of the model in evaluation mode, and give each part its own mode back afterwards."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

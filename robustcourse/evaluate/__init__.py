@@ -1,0 +1,6 @@
+"""What people measure: accuracies with intervals, clean and under attack."""
+
+from robustcourse.evaluate.accuracy import accuracy, correct, robust_accuracy
+from robustcourse.evaluate.estimate import Estimate
+
+__all__ = ["Estimate", "accuracy", "correct", "robust_accuracy"]

@@ -1,0 +1,6 @@
+"""Models: any module that takes inputs in [0, 1] and returns logits; normalization is its first layer."""
+
+from robustcourse.models.networks import cnn, mlp, parameters
+from robustcourse.models.normalize import Normalize
+
+__all__ = ["Normalize", "cnn", "mlp", "parameters"]

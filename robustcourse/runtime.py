@@ -1,0 +1,77 @@
+"""Where code runs, and how large.
+
+Two switches, both environment variables: ROBUSTCOURSE_DEVICE picks the processor, ROBUSTCOURSE_SCALE the size of every
+experiment. They are separate because a GPU may run the lesson size, and a laptop may run the full size overnight.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+SCALES = ("smoke", "lesson", "full")
+
+T = TypeVar("T")
+
+
+def device() -> torch.device:
+    """The processor to use: CUDA, else Apple's MPS, else the CPU; ROBUSTCOURSE_DEVICE overrides the choice.
+
+    Raises:
+        ValueError: ROBUSTCOURSE_DEVICE names no device, or one that this machine does not have.
+    """
+    name = os.environ.get("ROBUSTCOURSE_DEVICE")
+    if not name:
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # torch asserts when it was built without CUDA
+        raise ValueError(
+            f"ROBUSTCOURSE_DEVICE={name!r} is not usable here; use 'cpu', 'mps', 'cuda' or 'cuda:1', where present"
+        ) from error
+    return chosen
+
+
+def scale() -> str:
+    """The size of experiments: "smoke" (seconds, for tests), "lesson" (the default) or "full" (for a GPU).
+
+    Raises:
+        ValueError: ROBUSTCOURSE_SCALE is none of the three.
+    """
+    name = os.environ.get("ROBUSTCOURSE_SCALE") or "lesson"
+    if name not in SCALES:
+        raise ValueError(f"ROBUSTCOURSE_SCALE={name!r} is unknown; use one of {', '.join(SCALES)}")
+    return name
+
+
+def at_scale(*, smoke: T, lesson: T, full: T) -> T:
+    """The one of three values that belongs to the present scale: `epochs = at_scale(smoke=1, lesson=30, full=100)`."""
+    return {"smoke": smoke, "lesson": lesson, "full": full}[scale()]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run a block with torch's global random state made from `seed`, and put the caller's state back afterwards."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def versions() -> dict[str, str]:
+    """Versions that a measurement depends on, as they are stored with every record."""
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in ("robustcourse", "torch", "numpy")
+    }
+
+
+def about() -> None:
+    """Print versions, device and scale: the line with which every lesson starts."""
+    listed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    print(f"{listed}\ndevice: {device()}, scale: {scale()}")

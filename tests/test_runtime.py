@@ -1,0 +1,72 @@
+"""The two switches, the seed, and the line that every lesson prints first."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robustcourse import about, at_scale, device, scale
+from robustcourse.runtime import seeded, versions
+
+
+@pytest.fixture(autouse=True)
+def no_switch_is_set(monkeypatch):
+    monkeypatch.delenv("ROBUSTCOURSE_DEVICE", raising=False)
+    monkeypatch.delenv("ROBUSTCOURSE_SCALE", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_device_prefers_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.mps, "is_available", lambda: mps)
+    assert device() == torch.device(expected)
+
+
+def test_the_environment_overrides_the_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("ROBUSTCOURSE_DEVICE", "cpu")
+    assert device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["toaster", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_named_in_the_error(monkeypatch, name):
+    monkeypatch.setenv("ROBUSTCOURSE_DEVICE", name)
+    with pytest.raises(ValueError, match=f"ROBUSTCOURSE_DEVICE='{name}' is not usable here; use 'cpu'"):
+        device()
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, 2), ("", 2), ("smoke", 1), ("lesson", 2), ("full", 3)])
+def test_the_scale_picks_one_of_three_values(monkeypatch, value, expected):
+    if value is not None:
+        monkeypatch.setenv("ROBUSTCOURSE_SCALE", value)
+    assert at_scale(smoke=1, lesson=2, full=3) == expected
+
+
+def test_an_unknown_scale_is_named_in_the_error(monkeypatch):
+    monkeypatch.setenv("ROBUSTCOURSE_SCALE", "huge")
+    with pytest.raises(ValueError, match="ROBUSTCOURSE_SCALE='huge' is unknown; use one of smoke, lesson, full"):
+        scale()
+
+
+def test_seeded_gives_the_same_numbers_and_puts_the_state_back_even_after_an_error():
+    before = torch.get_rng_state()
+    with seeded(3):
+        first = torch.rand(4)
+    with pytest.raises(KeyError), seeded(3):
+        assert torch.equal(torch.rand(4), first)
+        raise KeyError
+    with seeded(4):
+        assert not torch.equal(torch.rand(4), first)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_about_prints_versions_device_and_scale(monkeypatch, capsys):
+    monkeypatch.setenv("ROBUSTCOURSE_DEVICE", "cpu")
+    monkeypatch.setenv("ROBUSTCOURSE_SCALE", "smoke")
+    about()
+    printed = capsys.readouterr().out
+    assert f"torch {torch.__version__}" in printed
+    assert printed.endswith("device: cpu, scale: smoke\n")
+    assert set(versions()) == {"python", "robustcourse", "torch", "numpy"}

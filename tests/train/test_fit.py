@@ -1,0 +1,176 @@
+"""The training loop: what it reaches, repeats, records and leaves behind, also when it fails."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from robustcourse import accuracy, fit, mlp
+from robustcourse.data import Dataset, Split
+
+
+def points(n=40, classes=4):
+    """Points of random pixels and random labels: nothing to understand, all to be learned by heart."""
+    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    split = Split(x, torch.arange(n) % classes)
+    return Dataset("points", split, split, classes, "drawn here")
+
+
+DATA = points()
+
+
+def weights(model):
+    return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_standard_training_learns_a_small_set_by_heart(seed):
+    model = mlp(DATA, width=128, seed=seed)
+    fit(model, DATA, epochs=40, batch_size=10, seed=seed)
+    assert accuracy(model, DATA.train).value == 1
+
+
+def test_the_seed_alone_decides_the_weights():
+    def trained(seed, disturbed):
+        model = nn.Sequential(mlp(DATA, width=16), nn.Dropout(0.1))  # with random choices besides the order
+        torch.manual_seed(disturbed)
+        state = torch.get_rng_state()
+        fit(model, DATA, epochs=3, batch_size=16, seed=seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        return weights(model)
+
+    assert torch.equal(trained(0, disturbed=1), trained(0, disturbed=2))
+    assert not torch.equal(trained(0, disturbed=1), trained(1, disturbed=1))
+
+
+def test_every_epoch_sees_every_example_once_in_a_new_order():
+    seen = []
+
+    def objective(model, x, y):
+        seen.append(x)
+        return model(x).sum()
+
+    fit(mlp(DATA, width=4), DATA, objective, epochs=2, batch_size=16)
+    assert [len(x) for x in seen] == [16, 16, 8] * 2
+    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    assert not torch.equal(first, second)
+    for epoch in (first, second):
+        assert sorted(epoch.flatten(1).tolist()) == sorted(DATA.train.x.flatten(1).tolist())
+
+
+def test_history_has_one_entry_an_epoch():
+    model = mlp(DATA, width=16)
+    history = fit(model, DATA, epochs=4, watch=lambda m: sum(part.training for part in m.modules()))
+    assert [len(entries) for entries in (history.loss, history.gradient_norm, history.seconds)] == [4] * 3
+    assert history.watched == [0] * 4  # the watcher sees evaluation mode
+    assert history.loss[-1] < history.loss[0]
+    assert min(history.seconds) > 0
+    assert fit(model, DATA, epochs=1).watched == []
+
+
+def test_watching_does_not_change_the_training():
+    watched, alone = mlp(DATA, width=16), mlp(DATA, width=16)
+    fit(watched, DATA, epochs=3, batch_size=16, watch=lambda m: torch.rand(()) + accuracy(m, DATA.test).value)
+    fit(alone, DATA, epochs=3, batch_size=16)
+    assert torch.equal(weights(watched), weights(alone))
+
+
+def test_clipping_bounds_the_gradient_of_a_step_and_history_shows_it_unclipped():
+    def objective(model, x, y):
+        return 3 * model[1].weight[0, 0] + 4 * model[1].weight[0, 1]  # a gradient of length 5, whatever the weights
+
+    norms = {}
+    for clip in (None, 10.0, 2.0):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+        history = fit(model, DATA, objective, epochs=1, batch_size=40, clip=clip)
+        assert history.gradient_norm == pytest.approx([5.0])
+        norms[clip] = float(model[1].weight.grad.norm())
+    assert norms == pytest.approx({None: 5.0, 10.0: 5.0, 2.0: 2.0}, rel=1e-4)
+
+
+def test_the_learning_rate_is_the_first_step_and_falls_to_zero():
+    path = []
+
+    def objective(model, x, y):
+        path.append(weights(model))
+        return model[1].weight.sum()  # a constant gradient, with which each step of Adam is one learning rate long
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4, bias=False))
+    fit(model, DATA, objective, epochs=2, batch_size=10, learning_rate=0.1)
+    steps = [float((a - b).mean()) for a, b in zip(path, [*path[1:], weights(model)], strict=True)]
+    assert len(steps) == 8
+    assert steps[0] == pytest.approx(0.1, rel=1e-3)
+    assert steps[4] == pytest.approx(0.05, rel=1e-2)  # half way down the cosine
+    assert 0 < steps[-1] < 0.005
+    assert steps == sorted(steps, reverse=True)
+
+
+def modes(model):
+    return [part.training for part in model.modules()]
+
+
+def test_every_part_ends_in_evaluation_mode_and_trains_in_training_mode():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4), nn.Dropout()).eval()
+    during = []
+    fit(model, DATA, lambda m, x, y: during.extend(modes(m)) or m(x).square().mean(), epochs=1)
+    assert during
+    assert all(during)
+    assert not any(modes(model))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_every_part_ends_in_evaluation_mode_also_after_an_error(error):
+    def objective(model, x, y):
+        raise error
+
+    model, state = nn.Sequential(mlp(DATA, width=4), nn.Dropout()), torch.get_rng_state()
+    with pytest.raises(error):
+        fit(model, DATA, objective, epochs=1)
+    assert not any(modes(model))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_training_and_names_the_epoch(bad):
+    calls = []
+
+    def objective(model, x, y):
+        calls.append(1)
+        return model(x).mean() * (bad if len(calls) == 5 else 1.0)  # two steps an epoch: the third
+
+    with pytest.raises(
+        FloatingPointError, match=r"the loss became (nan|-?inf) in epoch 3 of 9; lower learning_rate or"
+    ):
+        fit(mlp(DATA, width=4), DATA, objective, epochs=9, batch_size=20)
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must be >= 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be > 0, got nan"),
+        ({"clip": 0.0}, "clip must be > 0 or None, got 0.0"),
+        ({"clip": float("nan")}, "clip must be > 0 or None, got nan"),
+    ],
+)
+def test_settings_that_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        fit(mlp(DATA, width=4), DATA, **{"epochs": 1} | settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Flatten(), "model has no parameters to train"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), "y must hold labels in 0 … 2, got labels in 0 … 3"),
+        (nn.Conv2d(1, 4, 3), r"model must return logits of shape \(1, classes\), got \(1, 4, 2, 2\)"),
+        (nn.Linear(16, 4, device="meta"), r"model is on meta and data on cpu; use data.to\(...\) or model.to\(...\)"),
+    ],
+)
+def test_models_that_do_not_fit_the_data_are_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        fit(model, DATA, epochs=1)
