@@ -1,0 +1,207 @@
+"""A live figure is one piece of HTML: its data, and the few JavaScript modules beside this file that draw it.
+
+The same piece works on a static page, in JupyterLab and in Colab. The networks are computed in the page itself, so a
+reader can attack them by dragging a slider. Weights travel as float16 (rounded by less than a part in two thousand),
+so a prediction that hangs by a hair may differ from the one PyTorch makes in float32.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustcourse.checks import evaluating
+from robustcourse.data import Split
+from robustcourse.models import Normalize
+
+FIGURES = ("walls", "lab")
+SHARED = ("d3", "nn", "attack", "base")  # in the order in which they build on each other
+
+State = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Live:
+    """A figure that the reader can move.
+
+    Args:
+        figure: which one, "walls" or "lab": the name of its module.
+        state: what the figure shows, as JSON can hold it.
+        title: a line above the figure.
+        alt: what there is to see, for readers who cannot see it or have no JavaScript.
+
+    Raises:
+        ValueError: there is no such figure.
+    """
+
+    figure: str
+    state: State
+    title: str
+    alt: str
+
+    def __post_init__(self) -> None:
+        if self.figure not in FIGURES:
+            raise ValueError(f"figure must be one of {', '.join(FIGURES)}, got {self.figure!r}")
+
+    def __repr__(self) -> str:
+        return f"Live({self.figure}: {self.title})"
+
+    def _repr_html_(self) -> str:
+        state = json.dumps({**self.state, "title": self.title, "alt": self.alt})
+        # "<" is written as an escape: whatever a title holds, it cannot end the script that it stands in.
+        state = state.replace("<", "\\u003c")
+        key = f"{self.figure}-{hashlib.sha256(state.encode()).hexdigest()[:12]}"
+        text = html.escape(f"{self.title}. {self.alt} (This figure needs JavaScript.)")
+        # JupyterLab leaves the keys that are pressed inside to the figure, where it finds data-lm-suppress-shortcuts.
+        return (
+            f'<div class="live" data-live="{key}" data-lm-suppress-shortcuts="true"><noscript><p>{text}</p></noscript>'
+            f'</div>\n<script type="module">\n{script(self.figure)}\nlive("{key}", {self.figure}, {state});\n</script>'
+        )
+
+
+def script(figure: str) -> str:
+    """The modules of a figure as one script: in order, without the imports between them."""
+    folder = resources.files("robustcourse.widgets")
+    modules = [folder.joinpath(f"{name}.mjs").read_text("utf-8") for name in (*SHARED, figure)]
+    return re.sub(r'^import [^;]* from "\./[a-z0-9]+\.mjs";\n', "", "\n".join(modules), flags=re.MULTILINE)
+
+
+def two_walls(models: Mapping[str, nn.Module], split: Split, count: int = 100, eps_max: float = 0.3) -> Live:
+    """The same images read by two models, attacked by PGD as the reader moves ε (L∞): lesson 01's figure.
+
+    Args:
+        models: two models by name, the standard one first (blue), then the robust one (orange).
+        split: its first `count` images are shown; one channel each.
+        count: how many, ≥ 1.
+        eps_max: right end of the slider, in [0.01, 1].
+
+    Raises:
+        TypeError: a model has a layer that the page cannot compute.
+        ValueError: not two models, or images, count or eps_max out of range.
+    """
+    if len(models) != 2:
+        raise ValueError(f"models must be two, the standard and the robust one, got {len(models)}")
+    if not 0.01 <= eps_max <= 1:
+        raise ValueError(f"eps_max must be in [0.01, 1], got {eps_max}")
+    state = _state(models, split, count)
+    names = " and ".join(models)
+    return Live(
+        "walls",
+        {**state, "epsMax": eps_max, "steps": 10},
+        title="Two walls of the same images",
+        alt=f"Two grids of the same {count} test images, read by two models, {names}. A slider sets how far each pixel "
+        "may move. Images that a model misreads are marked. A curve shows how many each model reads right.",
+    )
+
+
+def attack_lab(models: Mapping[str, nn.Module], split: Split, count: int = 20) -> Live:
+    """One image under attack, with every choice in the reader's hands: lesson 02's figure.
+
+    Args:
+        models: one or two models by name, the standard one first (blue), then the robust one (orange).
+        split: its first `count` images can be picked; one channel each.
+        count: how many, ≥ 1.
+
+    Raises:
+        TypeError: a model has a layer that the page cannot compute.
+        ValueError: no or too many models, or images or count out of range.
+    """
+    if len(models) not in (1, 2):
+        raise ValueError(f"models must be one or two, got {len(models)}")
+    return Live(
+        "lab",
+        {**_state(models, split, count), "steps": 40},
+        title="Attack an image yourself",
+        alt="Pick an image, a model, a norm, an attack and its size. The figure shows the image, the change magnified "
+        "and the attacked image, the probabilities before and after, and the loss along the steps of the attack.",
+    )
+
+
+def _state(models: Mapping[str, nn.Module], split: Split, count: int) -> dict[str, Any]:
+    if not 1 <= count <= len(split):
+        raise ValueError(f"count must be in 1 … {len(split)}, the images there are, got {count}")
+    if split.x.shape[1] != 1:
+        raise ValueError(f"split must hold images of one channel, got shape {tuple(split.x.shape)}")
+    shown = split[:count]
+    networks = {name: encode(model, shown.x[:1]) for name, model in models.items()}
+    classes = [network["classes"] for network in networks.values()]
+    if len(set(classes)) > 1:
+        got = ", ".join(f"{name}: {number}" for name, number in zip(models, classes, strict=True))
+        raise ValueError(f"models must have one number of classes, got {got}")
+    if shown.y.max() >= classes[0] or shown.y.min() < 0:
+        raise ValueError(f"split must have labels in 0 … {classes[0] - 1}, the classes of the models")
+    named = [{"name": name, "network": network} for name, network in networks.items()]
+    return {"models": named, "images": numbers(shown.x), "labels": shown.y.tolist()}
+
+
+def encode(model: nn.Module, x: Tensor) -> dict[str, Any]:
+    """A model as nn.mjs reads it: the shape of an input, the number of classes and a list of layers.
+
+    Args:
+        model: layers in sequence (`nn.Sequential`): Normalize, Flatten, Linear, Conv2d and ReLU.
+        x: (1, C, H, W), an input of the model; it is passed through to check that the layers fit.
+
+    Raises:
+        TypeError: the model is no sequence, or has a layer that the page cannot compute.
+        ValueError: a weight is NaN, infinite or too large for float16, or the model returns no logits.
+    """
+    if not isinstance(model, nn.Sequential):
+        raise TypeError(f"model must be an nn.Sequential, got {type(model).__name__}")
+    layers = []
+    h = x
+    with torch.no_grad(), evaluating(model):
+        for layer in model:
+            h = h.to(next(iter([*layer.parameters(), *layer.buffers()]), h))
+            layers.append(_layer(layer, h))
+            h = layer(h)
+    if h.dim() != 2:
+        raise ValueError(f"model must return logits of shape (B, classes), got {tuple(h.shape)}")
+    return {"shape": list(x.shape[1:]), "classes": h.shape[1], "layers": layers}
+
+
+def _layer(layer: nn.Module, x: Tensor) -> dict[str, Any]:
+    """One layer, whose input is x."""
+    match layer:
+        case Normalize():
+            mean, std = (numbers(part.expand(x.shape[1:])) for part in (layer.mean, layer.std))
+            return {"type": "normalize", "mean": mean, "std": std}
+        case nn.Flatten(start_dim=1, end_dim=-1):
+            return {"type": "flatten"}
+        case nn.ReLU():
+            return {"type": "relu"}
+        case nn.Linear() if x.dim() == 2:
+            return {"type": "linear", **_weights(layer, layer.out_features)}
+        case nn.Conv2d(dilation=(1, 1), groups=1, padding_mode="zeros") if not isinstance(layer.padding, str):
+            sides = {"kernel": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
+            return {"type": "conv2d", **_weights(layer, layer.out_channels), **{k: list(v) for k, v in sides.items()}}
+    raise TypeError(
+        f"the page cannot compute {layer} on an input of shape {tuple(x.shape)}; allowed are Normalize, Flatten, ReLU, "
+        "Linear after Flatten, and Conv2d with numbers as zero padding, no dilation and no groups"
+    )
+
+
+def _weights(layer: nn.Linear | nn.Conv2d, outputs: int) -> dict[str, str]:
+    bias = torch.zeros(outputs) if layer.bias is None else layer.bias
+    return {"weight": numbers(layer.weight), "bias": numbers(bias)}
+
+
+def numbers(values: Tensor) -> str:
+    """The numbers of a tensor, row by row, as base64 of little-endian float16; `decode` of nn.mjs reads them.
+
+    Raises:
+        ValueError: a number is NaN, infinite or too large for float16.
+    """
+    half = values.detach().to("cpu", torch.float16)
+    if not half.isfinite().all():
+        raise ValueError("weights must be finite and below 65504, the largest float16")
+    return base64.b64encode(half.contiguous().numpy().astype("<f2").tobytes()).decode()

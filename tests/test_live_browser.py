@@ -1,0 +1,245 @@
+"""Live figures in a real browser: they move, by keyboard and by mouse, in light and dark, and everyone can use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import serve
+from torch import nn
+
+from robustcourse.data import Split
+from robustcourse.models import Normalize
+from robustcourse.widgets import attack_lab, two_walls
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
+
+
+def page_of(*figures: str) -> str:
+    head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Live</title>'
+    # An icon that is no file: browsers ask for one, whatever the page says.
+    head += '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"></head>'
+    return f"{head}<body><main><h1>Live figures</h1>{''.join(figures)}</main></body></html>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pages with figures of two untrained networks. The labels are what the first one reads: at ε = 0 it is right."""
+
+    def net(seed: int) -> nn.Sequential:
+        torch.manual_seed(seed)
+        normalize = Normalize(torch.tensor([0.5]), torch.tensor([0.3]))
+        return nn.Sequential(normalize, nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+    models = {"plain": net(0), "sturdy": net(1)}
+    x = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(0)).half().float()
+    split = Split(x, models["plain"].half().float()(x).argmax(1))
+    walls, lab = two_walls(models, split)._repr_html_(), attack_lab(models, split)._repr_html_()
+    to = tmp_path_factory.mktemp("live")
+    for name, html in {
+        "walls": page_of(walls),
+        "lab": page_of(lab),
+        "both": page_of(walls, lab),
+        "four": page_of(walls, lab, walls, lab),
+    }.items():
+        (to / f"{name}.html").write_text(html, "utf-8")
+    return to
+
+
+@pytest.fixture
+def see(visit: Any, folder: Path) -> Iterator[Any]:
+    """Open a page, over file:// or from a server, and look back at its end: nothing failed, and it loaded nothing."""
+    open_pages = ExitStack()
+
+    def go(name: str, over: str = "file", **options: Any) -> Any:
+        base = open_pages.enter_context(serve(folder)) if over == "http" else folder.as_uri()
+        seen = open_pages.enter_context(visit(f"{base}/{name}.html", **options))
+        visits.append(seen)
+        return seen
+
+    visits: list[Any] = []
+    with open_pages:
+        yield go
+        for seen in visits:
+            assert seen.problems() == []
+            assert seen.page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)") == []
+
+
+def wait_for_epsilon(page: Any, eps: str) -> None:
+    """Until the walls are complete for this ε: then the table has its row."""
+    page.locator("tbody th").filter(has_text=eps).first.wait_for(state="attached", timeout=30_000)
+
+
+def wrong(page: Any) -> list[int]:
+    return [int(text) for text in page.locator(".count b").all_inner_texts()]
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_walls_follow_the_keyboard(see: Any, over: str) -> None:
+    page = see("walls", over).page
+    wait_for_epsilon(page, "0.00")
+    before = wrong(page)
+    assert before[0] == 0
+    page.get_by_role("slider").focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    wait_for_epsilon(page, "0.08")
+    after = wrong(page)
+    assert all(b < a for b, a in zip(before, after, strict=True))
+    assert page.locator(".standard .tile.wrong .badge").count() == after[0]
+    page.keyboard.press("Home")
+    wait_for_epsilon(page, "0.00")
+    assert wrong(page) == before
+
+
+def test_walls_follow_the_mouse_and_fill_the_table(see: Any) -> None:
+    page = see("walls").page
+    wait_for_epsilon(page, "0.00")
+    box = page.get_by_role("slider").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 12, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, middle, steps=12)
+    page.mouse.up()
+    wait_for_epsilon(page, "0.30")
+    assert wrong(page)[0] > 50
+    # Left alone, the figure computes the other values of ε too.
+    page.get_by_text("The numbers behind this figure").click()
+    page.get_by_role("rowheader", name="0.15").wait_for(timeout=20_000)
+    cells = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="0.30")).get_by_role("cell")
+    assert [int(cells.nth(k).inner_text()) for k in (0, 2)] == wrong(page)
+
+
+def test_walls_tell_screen_readers_once_they_are_used(see: Any) -> None:
+    page = see("walls").page
+    status = page.get_by_role("status")
+    wait_for_epsilon(page, "0.00")
+    page.wait_for_timeout(1000)
+    assert status.inner_text() == ""
+    page.get_by_role("slider").fill("0.1")
+    wait_for_epsilon(page, "0.10")
+    plain, sturdy = wrong(page)
+    playwright.expect(status).to_have_text(f"ε = 0.10: plain wrong on {plain} of 100, sturdy wrong on {sturdy} of 100.")
+
+
+def test_walls_are_one_tab_stop_each_and_arrow_keys_walk(see: Any) -> None:
+    page = see("walls").page
+    wait_for_epsilon(page, "0.00")
+    assert page.locator(".tile[tabindex='0']").count() == 2
+    page.locator(".standard .tile").first.focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.locator(".tile[aria-selected=true]").evaluate_all("all => all.map((t) => t.dataset.index)") == [
+        "1",
+        "1",
+    ]
+    page.keyboard.press("End")
+    assert page.locator(".tile:focus").get_attribute("data-index") == "99"
+    label = page.locator(".robust .tile").last.get_attribute("aria-label")
+    assert label.startswith(f"a {page.locator('.closeups figcaption').first.inner_text().split()[-1]}, read as ")
+
+
+def test_walls_show_the_pixels_that_the_reader_asks_for(see: Any) -> None:
+    page = see("walls").page
+    tile = page.locator(".standard .tile canvas").first
+    wait_for_epsilon(page, "0.00")
+    original = tile.evaluate("canvas => canvas.toDataURL()")
+    page.get_by_role("slider").fill("0.2")
+    wait_for_epsilon(page, "0.20")
+    attacked = tile.evaluate("canvas => canvas.toDataURL()")
+    page.get_by_role("radio", name="original pixels").check()
+    assert tile.evaluate("canvas => canvas.toDataURL()") == original != attacked
+    assert wrong(page)[0] > 0
+
+
+def test_lab_answers_every_control(see: Any) -> None:
+    page = see("lab").page
+    verdict = page.locator(".verdict")
+    said = [verdict.inner_text()]
+
+    def changes(act: Any) -> None:
+        act()
+        page.wait_for_function(
+            "last => document.querySelector('.live').shadowRoot.querySelector('.verdict').innerText !== last",
+            arg=said[-1],
+        )
+        said.append(verdict.inner_text())
+
+    assert said[0].startswith("plain reads ")
+    assert "‖δ‖∞ = 0.10" in said[0]
+    slider = page.get_by_role("slider")
+    slider.focus()
+    changes(lambda: page.keyboard.press("ArrowRight"))
+    assert "‖δ‖∞ = 0.11" in said[-1]
+    changes(lambda: page.get_by_role("radio", name="L2").check())
+    changes(lambda: slider.fill("1.5"))
+    assert "‖δ‖₂ = 1.50" in said[-1]
+    changes(lambda: page.get_by_role("radio", name="sturdy").check())
+    assert said[-1].startswith("sturdy reads ")
+    changes(lambda: page.get_by_role("radio", name="FGSM").check())
+    target = page.get_by_role("combobox").locator("option").nth(3).inner_text()
+    changes(lambda: page.get_by_role("combobox").select_option(label=target))
+    assert "target" in said[-1]
+    changes(lambda: slider.fill("0"))
+    assert "‖δ‖∞ = 0.00, ‖δ‖₂ = 0.00" in said[-1]
+    slider.fill("1")
+    changes(lambda: page.get_by_role("radio", name="image 2,").check())
+    assert page.get_by_role("combobox").input_value() == "any"  # another image, other targets
+
+
+def test_lab_shows_steps_of_pgd_only(see: Any) -> None:
+    page = see("lab").page
+    page.get_by_text("The numbers behind this figure").click()
+    steps = page.get_by_role("group", name="Loss along the attack").get_by_role("rowheader")
+    assert steps.count() == 41
+    page.get_by_role("radio", name="FGSM").check()
+    playwright.expect(steps).to_have_count(2)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_everyone_can_use_it(see: Any, theme: str, width: int) -> None:
+    """axe-core finds nothing, contrast of text included; nothing is wider than the screen."""
+    seen = see("both", theme=theme, width=width)
+    for slider in seen.page.get_by_role("slider").all():
+        slider.fill("0.1")
+    for summary in seen.page.get_by_text("The numbers behind this figure").all():
+        summary.click()
+    wait_for_epsilon(seen.page, "0.10")
+    assert seen.violations() == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(
+    ("mark", "dark"),
+    [
+        ("document.documentElement.dataset.theme = 'dark'", True),  # the site
+        ("document.documentElement.dataset.theme = 'light'", False),
+        ("document.body.dataset.jpThemeLight = 'false'", True),  # JupyterLab
+        ("document.body.dataset.jpThemeLight = 'true'", False),
+        ("document.documentElement.setAttribute('theme', 'dark')", True),  # Colab
+    ],
+)
+def test_theme_of_the_page_wins_over_that_of_the_system(see: Any, mark: str, dark: bool) -> None:
+    page = see("lab", theme="light" if dark else "dark").page
+    paper = page.locator(".frame")
+    colour = "node => getComputedStyle(node).backgroundColor"
+    before = paper.evaluate(colour)
+    page.evaluate(mark)
+    playwright.expect(page.locator(".live")).to_have_class("live dark" if dark else "live")
+    assert paper.evaluate(colour) != before
+
+
+def test_copies_of_a_figure_move_on_their_own(see: Any) -> None:
+    page = see("four").page
+    assert page.locator(".frame").count() == 4
+    sliders = page.get_by_label("Every pixel may move by")
+    sliders.first.fill("0.1")
+    wait_for_epsilon(page, "0.10")
+    assert sliders.nth(1).input_value() == "0"
+    counts = page.locator(".count b").all_inner_texts()
+    assert counts[0] != "0"
+    assert counts[2] == "0"

@@ -1,0 +1,199 @@
+"""The networks and attacks that run in the page give what PyTorch gives, with the same rounded weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import robustcourse.widgets
+from robustcourse.attacks import FGSM, PGD
+from robustcourse.evaluate import Estimate
+from robustcourse.models import Normalize
+from robustcourse.threats import L2, Linf
+from robustcourse.widgets.live import encode, numbers
+
+FOLDER = Path(robustcourse.widgets.__file__).parent
+SHAPE = (1, 8, 8)
+
+pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js; try: apt install nodejs")
+
+
+def node(expression: str, **data: Any) -> Any:
+    """The value of a JavaScript expression over the modules' exports and `data`."""
+    script = f"""
+        import * as nn from "{(FOLDER / "nn.mjs").as_uri()}";
+        import * as attack from "{(FOLDER / "attack.mjs").as_uri()}";
+        import * as base from "{(FOLDER / "base.mjs").as_uri()}";
+        import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
+        import {{ readFileSync }} from "node:fs";
+        const data = JSON.parse(readFileSync(0));
+        const plain = (_, v) => (ArrayBuffer.isView(v) ? Array.from(v) : v);
+        console.log(JSON.stringify({expression}, plain));
+    """
+    command = ["node", "--input-type=module", "--eval", script]
+    done = subprocess.run(command, input=json.dumps(data), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def convolutions(kernel: Any, stride: Any, padding: Any) -> nn.Sequential:
+    layers = [nn.Conv2d(1, 4, kernel, stride, padding), nn.ReLU(), nn.Conv2d(4, 3, 2, bias=False), nn.Flatten()]
+    features = nn.Sequential(*layers)(torch.zeros(1, *SHAPE)).shape[1]
+    return nn.Sequential(normalize(), *layers, nn.Linear(features, 10))
+
+
+def normalize() -> Normalize:
+    return Normalize(torch.tensor([0.3]), torch.tensor([0.4]))
+
+
+def model(name: str) -> nn.Sequential:
+    """A small network with weights that float16 holds exactly, in double precision."""
+    torch.manual_seed(0)
+    made = {
+        "mlp": lambda: nn.Sequential(normalize(), nn.Flatten(), nn.Linear(64, 33), nn.ReLU(), nn.Linear(33, 10)),
+        "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
+        "cnn": lambda: convolutions(3, 1, 1),
+        "strided": lambda: convolutions(3, 2, 1),
+        "oblong": lambda: convolutions((3, 2), (2, 1), (0, 1)),
+    }[name]()
+    return made.half().double().eval()
+
+
+MODELS = ["mlp", "linear", "cnn", "strided", "oblong"]
+
+
+@pytest.fixture(params=MODELS)
+def net(request: pytest.FixtureRequest) -> nn.Sequential:
+    return model(request.param)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    """Six images: one block of four and a part of one. Some pixels are black or white, where the box [0, 1] ends."""
+    generator = torch.Generator().manual_seed(1)
+    images = (1.4 * torch.rand(6, *SHAPE, generator=generator) - 0.2).clamp(0, 1)
+    return images.half().double()
+
+
+@pytest.fixture
+def y() -> Tensor:
+    return torch.tensor([3, 1, 4, 1, 5, 9])
+
+
+def js(expression: str, net: nn.Sequential, x: Tensor, y: Tensor, **options: Any) -> Any:
+    names = "const { net: state, images, y, ...options } = data; const net = nn.network(state), x = nn.decode(images);"
+    code = f"(() => {{ {names} return {expression}; }})()"
+    return node(code, net=encode(net, x[:1]), images=numbers(x), y=y.tolist(), **options)
+
+
+def close(got: Any, want: Tensor, tolerance: float = 1e-9) -> None:
+    torch.testing.assert_close(torch.tensor(got, dtype=torch.float64).view_as(want), want, atol=tolerance, rtol=0)
+
+
+def test_decode_reads_every_kind_of_float16() -> None:
+    values = torch.tensor([0.0, 1.0, -1.0, 0.1, 65504.0, -65504.0, 6e-8, -6e-5, 6.1e-5, 1 / 3])
+    assert node("nn.decode(data.text)", text=numbers(values)) == values.half().double().tolist()
+
+
+def test_logits(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    close(js("nn.forward(net, x, 6)", net, x, y), net(x).detach())
+
+
+def test_probabilities_and_reading(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    p, read = js("[nn.probabilities(net, x, 6), nn.reads(nn.probabilities(net, x, 6), 10)]", net, x, y)
+    close(p, net(x).softmax(1).detach())
+    assert read == net(x).argmax(1).tolist()
+
+
+def test_loss_and_gradient(net: nn.Sequential, x: Tensor, y: Tensor) -> None:
+    v = x.clone().requires_grad_()
+    loss = F.cross_entropy(net(v), y, reduction="none")
+    (gradient,) = torch.autograd.grad(loss.sum(), v)
+    got = js("nn.lossAndGradient(net, x, y)", net, x, y)
+    close(got["loss"], loss.detach())
+    close(got["gradient"], gradient)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("threat", [Linf(0.1), Linf(0.0), L2(0.8)], ids=str)
+def test_attacks_are_those_of_the_package(
+    net: nn.Sequential, x: Tensor, y: Tensor, threat: Linf | L2, targeted: bool
+) -> None:
+    options = {"norm": type(threat).__name__, "eps": threat.eps, "targeted": targeted}
+    got = js("attack.fgsm(net, x, y, options)", net, x, y, **options)
+    close(got, FGSM(threat, targeted=targeted)(net, x, y))
+    got = js("attack.pgd(net, x, y, { ...options, steps: 10 })", net, x, y, **options)
+    close(got, PGD(threat, steps=10, random_start=False, targeted=targeted)(net, x, y))
+
+
+def test_pgd_tells_the_loss_before_each_step(x: Tensor, y: Tensor) -> None:
+    net = model("mlp")
+    got = js(
+        "(() => { const trace = []; attack.pgd(net, x, y, { norm: 'Linf', eps: 0.1, steps: 3, "
+        "onStep: (step, loss) => trace.push([step, loss]) }); return trace; })()",
+        net, x, y,
+    )  # fmt: skip
+    assert [step for step, _ in got] == [0, 1, 2]
+    close(got[0][1], F.cross_entropy(net(x), y, reduction="none").detach())
+
+
+def test_saturated_network_gives_finite_numbers(x: Tensor, y: Tensor) -> None:
+    net = model("mlp")
+    net[-1].weight.data *= 1000
+    got = js("nn.lossAndGradient(net, x, y)", net, x, y)
+    assert all(isinstance(v, float | int) for v in got["loss"] + got["gradient"])  # JSON writes NaN as null
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("eps", [0.0, 0.3, 2.0])
+def test_projection(norm: str, eps: float) -> None:
+    generator = torch.Generator().manual_seed(2)
+    deltas = torch.cat([torch.randn(20, 16, generator=generator) * s for s in (0.01, 1, 100)]).double()
+    code = "data.deltas.map((d) => attack.norms[data.norm].project(d, data.eps))"
+    once = torch.tensor(node(code, deltas=deltas.tolist(), norm=norm, eps=eps), dtype=torch.float64)
+    threat = {"Linf": Linf, "L2": L2}[norm](min(eps, 1.0) if norm == "Linf" else eps)
+    assert (threat.norm(once) <= eps + 1e-12).all()
+    inside = threat.norm(deltas) <= eps
+    assert torch.equal(once[inside], deltas[inside])
+    twice = node(code, deltas=once.tolist(), norm=norm, eps=eps)
+    close(twice, once, 1e-12)
+    if threat.eps == eps:
+        close(once.tolist(), threat.clip(deltas), 1e-12)
+
+
+def test_steepest_of_nothing_is_nothing() -> None:
+    assert node("['Linf', 'L2'].map((n) => attack.norms[n].steepest([0, 0]))") == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 100), (1, 100), (56, 100), (100, 100), (3, 7)])
+def test_wilson_is_that_of_the_package(k: int, n: int) -> None:
+    estimate = Estimate.proportion([True] * k + [False] * (n - k))
+    low, high = node("base.wilson(data.k, data.n)", k=k, n=n)
+    assert low == pytest.approx(estimate.low, abs=1e-12)
+    assert high == pytest.approx(estimate.high, abs=1e-12)
+
+
+def test_the_bundle_of_d3_works_as_a_module() -> None:
+    assert node("d3.scaleLinear([0, 1], [0, 10])(0.5)") == 5
+
+
+@pytest.mark.parametrize("figure", ["walls", "lab"])
+def test_a_figure_is_one_valid_module(figure: str, tmp_path: Path) -> None:
+    """Pasted one after the other, no two modules declare the same name."""
+    whole = tmp_path / "whole.mjs"
+    whole.write_text(robustcourse.widgets.live.script(figure), "utf-8")
+    done = subprocess.run(["node", "--check", str(whole)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_node_helper_notices_a_failure() -> None:
+    with pytest.raises(AssertionError, match="ReferenceError"):
+        node("nothing_of_that_name")

@@ -1,0 +1,224 @@
+"""What Python puts into a live figure, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robustcourse.data import Split
+from robustcourse.models import Normalize
+from robustcourse.widgets import Live, attack_lab, two_walls
+from robustcourse.widgets.live import FIGURES, encode, numbers, script
+
+
+def net(classes: int = 10) -> nn.Sequential:
+    return nn.Sequential(Normalize(torch.tensor([0.3]), torch.tensor([0.4])), nn.Flatten(), nn.Linear(64, classes))
+
+
+@pytest.fixture
+def split() -> Split:
+    generator = torch.Generator().manual_seed(0)
+    return Split(torch.rand(30, 1, 8, 8, generator=generator), torch.arange(30) % 10)
+
+
+def decoded(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f2")
+
+
+def scripts(html: str) -> list[str]:
+    """The scripts that a browser would see in this HTML."""
+    found: list[str] = []
+
+    class Parser(HTMLParser):
+        inside = False
+
+        def handle_starttag(self, tag: str, attrs: Any) -> None:
+            self.inside = tag == "script"
+
+        def handle_endtag(self, tag: str) -> None:
+            self.inside = False
+
+        def handle_data(self, data: str) -> None:
+            if self.inside:
+                found.append(data)
+
+    Parser().feed(html)
+    return found
+
+
+def test_numbers_are_float16_in_row_order() -> None:
+    assert decoded(numbers(torch.tensor([[1.0, -0.5], [0.1, 3.0]]))).tolist() == [1, -0.5, np.float16(0.1), 3]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e5])
+def test_numbers_that_float16_cannot_hold(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite and below 65504"):
+        numbers(torch.tensor([bad]))
+
+
+def test_encode_lists_the_layers() -> None:
+    model = nn.Sequential(
+        *net()[:1], nn.Conv2d(1, 2, 3, 2, (1, 0), bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(24, 10)
+    )
+    encoded = encode(model, torch.zeros(1, 1, 8, 8))
+    normalize, conv, relu, flatten, linear = encoded["layers"]
+    assert encoded["shape"] == [1, 8, 8]
+    assert decoded(normalize["mean"]).tolist() == [np.float16(0.3)] * 64
+    assert (conv["kernel"], conv["stride"], conv["padding"]) == ([3, 3], [2, 2], [1, 0])
+    assert decoded(conv["bias"]).tolist() == [0, 0]
+    assert (relu, flatten) == ({"type": "relu"}, {"type": "flatten"})
+    assert len(decoded(linear["weight"])) == 240
+
+
+def test_encode_leaves_the_model_as_it_was() -> None:
+    model = net().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    encode(model, torch.zeros(1, 1, 8, 8))
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (nn.Dropout(), "Dropout"),
+        (nn.Flatten(2), "Flatten"),
+        (nn.Conv2d(1, 1, 3, dilation=2), "Conv2d"),
+        (nn.Conv2d(1, 1, 3, padding="same"), "Conv2d"),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "Conv2d"),
+        (nn.Linear(8, 10), "Linear"),  # on the rows of an image
+    ],
+)
+def test_a_layer_that_the_page_cannot_compute(layer: nn.Module, named: str) -> None:
+    with pytest.raises(TypeError, match=rf"cannot compute {named}\(.*allowed are Normalize, Flatten, ReLU, Linear"):
+        encode(nn.Sequential(layer), torch.zeros(1, 1, 8, 8))
+
+
+def test_a_model_that_is_no_sequence() -> None:
+    with pytest.raises(TypeError, match=r"model must be an nn.Sequential, got Linear"):
+        encode(nn.Linear(64, 10), torch.zeros(1, 1, 8, 8))
+
+
+def test_a_model_that_returns_no_logits() -> None:
+    with pytest.raises(ValueError, match=r"logits of shape \(B, classes\), got \(1, 1, 8, 8\)"):
+        encode(nn.Sequential(nn.ReLU()), torch.zeros(1, 1, 8, 8))
+
+
+def test_models_that_disagree_on_the_classes(split: Split) -> None:
+    with pytest.raises(ValueError, match="models must have one number of classes, got a: 10, b: 11"):
+        two_walls({"a": net(10), "b": net(11)}, split, count=20)
+
+
+def test_labels_that_no_model_has(split: Split) -> None:
+    with pytest.raises(ValueError, match=r"labels in 0 … 4"):
+        attack_lab({"a": net(5)}, split)
+
+
+def test_two_walls_state(split: Split) -> None:
+    figure = two_walls({"standard": net(), "robust": net()}, split, count=20, eps_max=0.2)
+    assert figure.figure == "walls"
+    assert [m["name"] for m in figure.state["models"]] == ["standard", "robust"]
+    assert figure.state["labels"] == [*range(10)] * 2
+    assert figure.state["epsMax"] == 0.2
+    images = decoded(figure.state["images"])
+    assert images.tolist() == split.x[:20].half().flatten().tolist()
+
+
+def test_attack_lab_state(split: Split) -> None:
+    figure = attack_lab({"one": net()}, split, count=3)
+    assert (figure.figure, figure.state["labels"], figure.state["steps"]) == ("lab", [0, 1, 2], 40)
+
+
+@pytest.mark.parametrize("count", [0, 31])
+def test_count_out_of_range(split: Split, count: int) -> None:
+    with pytest.raises(ValueError, match=rf"count must be in 1 … 30, the images there are, got {count}"):
+        attack_lab({"a": net()}, split, count=count)
+
+
+@pytest.mark.parametrize("eps_max", [0.0, 1.5, float("nan")])
+def test_eps_max_out_of_range(split: Split, eps_max: float) -> None:
+    with pytest.raises(ValueError, match=rf"eps_max must be in \[0.01, 1\], got {eps_max}"):
+        two_walls({"a": net(), "b": net()}, split, count=20, eps_max=eps_max)
+
+
+def test_number_of_models(split: Split) -> None:
+    with pytest.raises(ValueError, match="models must be two, the standard and the robust one, got 1"):
+        two_walls({"a": net()}, split, count=20)
+    with pytest.raises(ValueError, match="models must be one or two, got 0"):
+        attack_lab({}, split)
+
+
+def test_images_of_several_channels() -> None:
+    with pytest.raises(ValueError, match=r"images of one channel, got shape \(4, 3, 8, 8\)"):
+        attack_lab({"a": net()}, Split(torch.rand(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64)), count=4)
+
+
+def test_unknown_figure() -> None:
+    with pytest.raises(ValueError, match="figure must be one of walls, lab, got 'tower'"):
+        Live("tower", {}, "", "")
+
+
+def test_text_form_is_short(split: Split) -> None:
+    assert repr(attack_lab({"a": net()}, split)) == "Live(lab: Attack an image yourself)"
+
+
+@pytest.mark.parametrize("evil", ["</script><script>alert(1)</script>", "<!--<script>", '"; alert(1); "'])
+def test_text_cannot_leave_the_script_it_stands_in(evil: str) -> None:
+    html = Live("lab", {"name": evil}, title=evil, alt=evil)._repr_html_()
+    (code,) = scripts(html)
+    (call,) = re.findall(r'^live\("[\w-]+", lab, (\{.*\})\);$', code, flags=re.MULTILINE)
+    assert json.loads(call) == {"name": evil, "title": evil, "alt": evil}
+    assert "<" not in call
+    assert evil.replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;") in html  # in <noscript>, as text
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_figure_is_whole(figure: str) -> None:
+    """It loads nothing: no import is left, and the only addresses are the names of XML's vocabularies."""
+    code = script(figure)
+    assert not re.search(r"^import\b|\bimport\(|\bfetch\(|XMLHttpRequest|WebSocket", code, flags=re.MULTILINE)
+    assert set(re.findall(r"https?://[^/\"'` ]+", code)) <= {"http://www.w3.org"}
+    assert not re.search(r"</script|<!--", code)
+
+
+def test_the_same_figure_has_the_same_key_and_another_figure_another(split: Split) -> None:
+    keys = [
+        re.findall(r'data-live="([\w-]+)"', attack_lab({"a": net_}, split)._repr_html_())
+        for net_ in [zeros(), zeros(), zeros(bias=1.0)]
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def zeros(bias: float = 0.0) -> nn.Sequential:
+    model = net()
+    nn.init.zeros_(model[2].weight)
+    nn.init.constant_(model[2].bias, bias)
+    return model
+
+
+def test_size_of_a_lesson_figure(split: Split) -> None:
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
+    )
+    assert len(two_walls({"a": model, "b": model}, split, count=30)._repr_html_()) < 700_000
+
+
+def test_the_bundle_of_d3_is_that_of_its_lock_file() -> None:
+    """Whoever changes a version there runs the build."""
+    root = Path(__file__).resolve().parents[2]
+    lock = json.loads((root / "tools/vendor/d3/package-lock.json").read_text("utf-8"))["packages"]
+    banner = resources.files("robustcourse.widgets").joinpath("d3.mjs").read_text("utf-8").split("*/")[0]
+    bundled = dict(re.findall(r"(d3-\w+) (\d+\.\d+\.\d+)", banner))
+    assert {"d3-axis", "d3-scale", "d3-selection", "d3-shape"} <= set(bundled)
+    assert bundled == {name: lock[f"node_modules/{name}"]["version"] for name in bundled}
+    assert "Permission to use, copy, modify" in banner
