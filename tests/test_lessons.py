@@ -1,0 +1,138 @@
+"""Every lesson keeps its form and its budget, works at every size, and gives a student copy that works as homework."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from robustcourse.homework import release
+from tools import execute, format
+
+LESSONS = sorted(Path("lessons").glob("*.ipynb"))
+BUDGET = 90  # seconds on one core
+SMOKE_LIMIT = 300
+CLAIM = re.compile(r"\bclaim\(\s*[\"'](C\d\d)[\"']")
+
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def run(notebook: NotebookNode, folder: Path, *, go_on: bool = False) -> NotebookNode:
+    """Execute at the smallest size, in an empty folder; with `go_on`, past cells that raise."""
+    env = {
+        **os.environ,
+        "ROBUSTCOURSE_SCALE": "smoke",
+        "ROBUSTCOURSE_RECORDS": str(folder / "records"),
+        "OMP_NUM_THREADS": "1",
+    }
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=SMOKE_LIMIT,
+        allow_errors=go_on,
+        extra_arguments=["--IPKernelApp.log_level=50"],
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute(env=env)
+    return notebook
+
+
+def errors(notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """The error that each cell shows, by the cell's id."""
+    return {
+        cell.id: output
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "error"
+    }
+
+
+def test_there_are_lessons():
+    assert LESSONS, "tests run in the root of the course"
+
+
+def test_lessons_are_numbered_without_gaps():
+    assert [path.stem[:3] for path in LESSONS] == [f"{number:02}-" for number in range(1, len(LESSONS) + 1)]
+
+
+@each_lesson
+def test_form(path):
+    assert list(format.problems(read(path))) == []
+
+
+@each_lesson
+def test_first_cell_is_title_promise_and_a_badge_that_opens_this_very_file(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert re.match(r"# \d*\.? ?\S", first.source), "a lesson opens with its title"
+    text = "\n".join(cell.source for cell in read(path).cells[:2])
+    links = re.findall(r"https://colab\.research\.google\.com/github/[^)\s]+", text)
+    assert len(links) == 1, "one Colab badge in the first two cells"
+    assert links[0].endswith(f"/blob/main/lessons/{path.name}")
+
+
+@each_lesson
+def test_has_three_to_five_exercises(path):
+    checks = [cell for cell in read(path).cells if format.is_check(cell)]
+    solutions = [cell for cell in read(path).cells if format.is_solution(cell)]
+    assert 3 <= len(solutions) <= 8
+    assert len(checks) >= 3
+
+
+@each_lesson
+def test_runs_within_its_budget(path):
+    bundle = execute.executed(read(path))
+    assert bundle, f"{path} as it is now has not been executed: run `make execute`"
+    assert bundle.record.data["cpu_seconds"] <= BUDGET
+
+
+@each_lesson
+def test_every_claim_it_makes_is_recorded(path):
+    """What the lesson's execution recorded are the claims that it names, and they are in the published records too."""
+    named = {name for cell in read(path).cells if cell.cell_type == "code" for name in CLAIM.findall(cell.source)}
+    recorded = {name.split(".")[-2] for name in execute.executed(read(path)).record.data["records"]}
+    assert named
+    assert recorded == named
+    assert {p.name.split(".")[-2] for p in Path("records").glob(f"{path.stem}.C*.json")} == named
+
+
+@each_lesson
+def test_runs_at_the_smallest_size(path, tmp_path):
+    assert errors(run(read(path), tmp_path)) == {}
+
+
+@each_lesson
+def test_the_student_copy_holds_no_solution(path):
+    student = release(path)
+    text = "\n".join(cell.source for cell in student.cells)
+    assert "BEGIN SOLUTION" not in text
+    assert "HIDDEN TESTS" not in text
+    for cell in read(path).cells:
+        for solution in re.findall(r"### BEGIN SOLUTION\n(.*?)\s*### END SOLUTION", cell.source, re.DOTALL):
+            assert solution.strip() not in text
+    kept = {cell.id for cell in student.cells if format.is_check(cell)}
+    assert kept == {cell.id for cell in read(path).cells if format.is_check(cell)}
+
+
+@each_lesson
+def test_the_student_copy_runs_except_for_what_the_student_has_to_write(path, tmp_path):
+    """A student who has written nothing sees every check fail with a reason, and the rest of the lesson work."""
+    student = run(release(path), tmp_path, go_on=True)
+    raised = errors(student)
+    checks = {cell.id for cell in student.cells if format.is_check(cell)}
+    stubs = {cell.id for cell in student.cells if cell.metadata.get("nbgrader", {}).get("solution")}
+    assert checks <= set(raised), f"checks that pass though nothing was written: {checks - set(raised)}"
+    assert set(raised) <= checks | stubs, f"cells that need a solution: {set(raised) - checks - stubs}"
+    for name in checks:
+        assert raised[name].ename in ("NotImplementedError", "AssertionError", "NameError"), raised[name]
+        assert raised[name].evalue, f"check {name} fails without saying why"
