@@ -1,0 +1,256 @@
+"""The built site: every page in light and dark, with no network, for every reader.
+
+These tests look at _build/html, as `make book` leaves it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+from robustcourse.claims import CLAIMS, Verdict
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli", reason="Python 3.10 reads TOML with tomli: pip install tomli")
+
+from conftest import ROOT, find_chromium, serve
+
+SITE = ROOT / "_build" / "html"
+PAGES = sorted(
+    path.relative_to(SITE).as_posix()
+    for path in SITE.rglob("*.html")
+    if path.relative_to(SITE).parts[0] not in {"_static", "_sources", "index.html"}  # index.html only leads to the first
+)
+LESSONS = [page for page in PAGES if page.startswith("lessons/")]
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+
+built = pytest.mark.skipif(not PAGES, reason="no site in _build/html: make book")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serve(SITE) as url:
+        yield url
+
+
+def soup(page: str) -> BeautifulSoup:
+    return BeautifulSoup((SITE / page).read_text(encoding="utf-8"), "html.parser")
+
+
+# --- In a browser -----------------------------------------------------------------------------------------------------
+
+
+@built
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_page_works_without_network_and_for_everyone(visit: Callable, address: str, page: str, theme: str) -> None:
+    with visit(f"{address}/{page}", theme) as seen:
+        assert seen.page.evaluate("document.documentElement.dataset.theme") == theme
+        seen.page.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
+        assert seen.problems() == []
+        assert seen.violations() == []
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_page_fits_a_narrow_screen(visit: Callable, address: str, page: str) -> None:
+    """No sideways scrolling of the whole page at 320 px (WCAG 1.4.10); tables and code may scroll in their own boxes."""
+    with visit(f"{address}/{page}", width=320) as seen:
+        widest = "document.scrollingElement.scrollWidth"
+        assert seen.page.evaluate(widest) <= 320
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_page_opens_from_a_folder(visit: Callable, page: str) -> None:
+    with visit((SITE / page).as_uri()) as seen:
+        assert seen.problems() == []
+
+
+@built
+def test_search_works_from_a_folder(visit: Callable) -> None:
+    with visit((SITE / "search.html").as_uri() + "?q=projection") as seen:
+        seen.page.wait_for_selector("#search-results li a", timeout=10_000)
+        assert seen.problems() == []
+
+
+@built
+def test_front_door_leads_to_the_first_page(visit: Callable, address: str) -> None:
+    with visit(f"{address}/index.html") as seen:
+        seen.page.wait_for_url("**/book/intro.html")
+
+
+@built
+def test_formulas_are_set(visit: Callable, address: str) -> None:
+    with visit(f"{address}/book/notation.html") as seen:
+        seen.page.wait_for_selector("mjx-container")
+        assert seen.page.locator("mjx-merror").count() == 0
+
+
+# --- In the files -----------------------------------------------------------------------------------------------------
+
+
+def anchors(path: Path, cache: dict[Path, set[str]]) -> set[str]:
+    if path not in cache:
+        page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        cache[path] = {node["id"] for node in page.find_all(id=True)} | {"top"}
+    return cache[path]
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    cache: dict[Path, set[str]] = {}
+    broken = []
+    for node in soup(page).find_all(["a", "img", "link", "script"]):
+        link = node.get("href") or node.get("src")
+        if not link or urlsplit(link).scheme:
+            continue
+        target = urlsplit(urljoin(f"/{page}", link))
+        path = SITE / unquote(target.path).lstrip("/")
+        if not path.is_file():
+            broken.append(f"{link}: no such file")
+        elif target.fragment and path.suffix == ".html" and unquote(target.fragment) not in anchors(path, cache):
+            broken.append(f"{link}: no such place on the page")
+    assert broken == []
+
+
+@built
+@pytest.mark.parametrize("page", PAGES)
+def test_page_says_what_it_is(page: str) -> None:
+    html = soup(page)
+    (description,) = html.find_all("meta", attrs={"name": "description"})
+    assert len(description["content"]) >= 20
+    assert html.title.get_text(strip=True)
+    assert [image for image in html.find_all("img") if not image.has_attr("alt")] == []
+
+
+@built
+@pytest.mark.parametrize("page", LESSONS)
+def test_lesson_has_its_buttons(page: str) -> None:
+    html = soup(page)
+    name = Path(page).stem
+    owner = REPOSITORY.removeprefix("https://github.com/")
+    (colab,) = html.select("a.btn-colab")
+    assert colab["href"] == f"https://colab.research.google.com/github/{owner}/blob/main/lessons/{name}.ipynb"
+    assert (ROOT / "lessons" / f"{name}.ipynb").is_file()
+
+    (student,) = html.select("a.btn-student-copy")
+    copy = nbformat.read(SITE / urljoin(f"/{page}", student["href"]).lstrip("/"), as_version=4)
+    nbformat.validate(copy)
+    assert not [cell for cell in copy.cells if "### BEGIN" in cell.source]
+
+
+@built
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith(("book/", "lessons/"))])
+def test_repository_links_agree_with_the_project(page: str) -> None:
+    html = soup(page)
+    (button,) = html.select("a.btn-source-repository-button")
+    assert button["href"] == REPOSITORY
+    links = [node["href"] for node in html.find_all("a", href=re.compile(r"^https://github\.com/[^/]+/robustcourse"))]
+    assert [link for link in links if not re.match(re.escape(REPOSITORY) + r"(/|$)", link)] == []
+
+
+@built
+def test_ledger_names_every_claim_and_every_verdict() -> None:
+    rows = soup("book/claims.html").select("table.claims-ledger tbody tr")
+    assert {row.strong.get_text() for row in rows} == set(CLAIMS)
+    fresh = ROOT / "_build" / "records"
+    folder = fresh if any(fresh.glob("*.json")) else ROOT / "records"
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    for record in records:
+        shown = [row.select_one(".verdict") for row in rows if row.strong.get_text() == record["claim"]]
+        assert any(record["verdict"].startswith(badge.get_text()) for badge in shown)
+    assert sum(len(row.select(".verdict")) for row in rows) == len(records)
+
+
+# --- The extension and the vendored files -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def course_site() -> Iterator[object]:
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    yield pytest.importorskip("course_site", reason="no Sphinx: pip install -e '.[book]'")
+    sys.path.pop(0)
+
+
+def store(folder: Path, claim: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"01-two-models.{claim}.json").write_text(json.dumps({"claim": claim, "verdict": "holds"}))
+
+
+def test_own_records_come_before_committed_ones(course_site, tmp_path: Path) -> None:
+    store(tmp_path / "records", "C01")
+    assert course_site.read_records(tmp_path)[0] == tmp_path / "records"
+    store(tmp_path / "_build" / "records", "C03")
+    folder, records = course_site.read_records(tmp_path)
+    assert folder == tmp_path / "_build" / "records"
+    assert list(records) == ["C03"]
+
+
+def test_record_of_an_unknown_claim_is_refused(course_site, tmp_path: Path) -> None:
+    store(tmp_path / "records", "C99")
+    with pytest.raises(ValueError, match=r"01-two-models\.C99\.json: unknown claim 'C99', known are C01, C02"):
+        course_site.read_records(tmp_path)
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_verdict_is_told_from_its_conditions(course_site, verdict: Verdict) -> None:
+    assert course_site.split_verdict(str(verdict)) == (verdict, "")
+    assert course_site.split_verdict(f"{verdict} (ε = 0.1)") == (verdict, "(ε = 0.1)")
+
+
+def test_unknown_verdict_is_refused(course_site) -> None:
+    with pytest.raises(ValueError, match="unknown verdict 'perhaps', allowed are holds"):
+        course_site.split_verdict("perhaps")
+
+
+def test_licences_name_what_is_vendored() -> None:
+    pinned = json.loads((ROOT / "tools" / "vendor" / "site" / "package.json").read_text())["dependencies"]
+    licences = (ROOT / "book" / "static" / "vendor" / "LICENSES.txt").read_text(encoding="utf-8")
+    for name, version in pinned.items():
+        if name != "esbuild":  # it makes files smaller and is not among them
+            assert f"\n{name} {version}, " in licences
+
+
+# --- The checks themselves --------------------------------------------------------------------------------------------
+
+FAULTY = """<!doctype html><html lang="en"><head><title>t</title></head><body><main><h1>t</h1>
+<img src="missing.png"><script src="https://example.org/x.js"></script><script>nothing.at.all</script></main></body>"""
+
+
+def test_a_faulty_page_is_found_out(visit: Callable, tmp_path: Path) -> None:
+    (tmp_path / "faulty.html").write_text(FAULTY)
+    with serve(tmp_path) as address, visit(f"{address}/faulty.html") as seen:
+        assert seen.refused == ["https://example.org/x.js"]
+        assert any("404" in text and "missing.png" in text for text in seen.failed)
+        assert any("nothing is not defined" in text for text in seen.errors)
+        assert any(text.startswith("image-alt") for text in seen.violations())
+
+
+def test_a_wrong_path_to_chromium_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUSTCOURSE_CHROMIUM", "/no/such/chromium")
+    with pytest.raises(FileNotFoundError, match="ROBUSTCOURSE_CHROMIUM is '/no/such/chromium'"):
+        find_chromium()
+
+
+def test_chromium_is_looked_for_on_the_path_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ROBUSTCOURSE_CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    own = tmp_path / "own"
+    assert find_chromium(str(own)) is None
+    own.touch()
+    assert find_chromium(str(own)) == str(own)
+    chromium = tmp_path / "chromium"
+    chromium.touch(mode=0o755)
+    assert find_chromium(str(own)) == str(chromium)
