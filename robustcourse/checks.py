@@ -55,7 +55,7 @@ def check_labels(y: Tensor, x: Tensor, classes: int | None = None) -> None:
 
 
 def check_logits(logits: Tensor, x: Tensor) -> None:
-    """Demand logits (B, classes) for inputs (B, ...).
+    """Demand logits (B, classes) for inputs (B, ...), none of them NaN.
 
     Raises:
         ValueError: the model returned something else.
@@ -63,6 +63,8 @@ def check_logits(logits: Tensor, x: Tensor) -> None:
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"model must return logits of shape ({len(x)}, classes), got {got}")
+    if logits.isnan().any():
+        raise ValueError("model returned NaN logits, which are no answer; did its training diverge?")
 
 
 def check_model(model: nn.Module) -> None:

@@ -65,7 +65,7 @@ def test_logits_that_are_refused(logits, got):
 
 
 def test_a_model_must_be_a_module():
-    with pytest.raises(TypeError, match="model must be a torch.nn.Module, got function"):
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got function"):
         check_model(lambda x: x)
 
 
@@ -73,7 +73,9 @@ def test_one_part_in_training_mode_is_enough():
     model = nn.Sequential(nn.Linear(4, 2), nn.Dropout()).eval()
     check_model(model)
     model[1].train()
-    with pytest.raises(ValueError, match="model is in training mode, which changes what it computes; call model.eval"):
+    with pytest.raises(
+        ValueError, match=r"model is in training mode, which changes what it computes; call model\.eval\(\)"
+    ):
         check_model(model)
 
 
@@ -88,7 +90,14 @@ def test_evaluating_gives_each_part_its_own_mode_back_even_after_an_error():
     model = nn.Sequential(nn.Sequential(nn.Dropout(), nn.ReLU()), nn.BatchNorm1d(2))
     model[0][1].eval()
     modes = [part.training for part in model.modules()]
-    with pytest.raises(KeyError), evaluating(model):
-        assert not any(part.training for part in model.modules())
-        raise KeyError
+    during = []
+
+    def fail():
+        with evaluating(model):
+            during.extend(part.training for part in model.modules())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert during == [False] * 5
     assert [part.training for part in model.modules()] == modes == [True, True, True, False, True]

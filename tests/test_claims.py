@@ -14,7 +14,8 @@ def between(low, high, unit="%"):
     return Estimate((low + high) / 2, low, high, 100, unit)
 
 
-ABOVE, ACROSS, BELOW = between(0.6, 0.8), between(0.4, 0.6), between(0.2, 0.4)  # of one half
+ABOVE, BELOW = between(0.6, 0.8), between(0.2, 0.4)  # of one half
+ACROSS, ACROSS_TOO = between(0.35, 0.6), between(0.4, 0.65)  # whose middles lie on either side
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,7 @@ def decide(*estimates, **threshold):
         ([BELOW, BELOW], Verdict.CONTRADICTED),
         ([BELOW, ACROSS], Verdict.UNDECIDED),
         ([ACROSS], Verdict.UNDECIDED),
+        ([ACROSS_TOO, ACROSS], Verdict.UNDECIDED),
     ],
 )
 def test_the_verdict_follows_from_the_intervals_on_either_side(estimates, verdict):

@@ -51,14 +51,18 @@ def test_an_unknown_scale_is_named_in_the_error(monkeypatch):
 
 
 def test_seeded_gives_the_same_numbers_and_puts_the_state_back_even_after_an_error():
-    before = torch.get_rng_state()
-    with seeded(3):
-        first = torch.rand(4)
-    with pytest.raises(KeyError), seeded(3):
-        assert torch.equal(torch.rand(4), first)
-        raise KeyError
-    with seeded(4):
-        assert not torch.equal(torch.rand(4), first)
+    before, drawn = torch.get_rng_state(), []
+
+    def draw_and_fail(seed):
+        with seeded(seed):
+            drawn.append(torch.rand(4))
+            raise KeyError
+
+    for seed in (3, 3, 4):
+        with pytest.raises(KeyError):
+            draw_and_fail(seed)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urljoin, urlsplit
 
 import nbformat
@@ -29,7 +30,7 @@ SITE = ROOT / "_build" / "html"
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
     for path in SITE.rglob("*.html")
-    if path.relative_to(SITE).parts[0] not in {"_static", "_sources", "index.html"}  # index.html only leads to the first
+    if path.relative_to(SITE).parts[0] not in {"_static", "index.html"}  # index.html only leads on
 )
 LESSONS = [page for page in PAGES if page.startswith("lessons/")]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
@@ -64,7 +65,7 @@ def test_page_works_without_network_and_for_everyone(visit: Callable, address: s
 @built
 @pytest.mark.parametrize("page", PAGES)
 def test_page_fits_a_narrow_screen(visit: Callable, address: str, page: str) -> None:
-    """No sideways scrolling of the whole page at 320 px (WCAG 1.4.10); tables and code may scroll in their own boxes."""
+    """At 320 px the page itself does not scroll sideways (WCAG 1.4.10); tables and code may, in boxes of their own."""
     with visit(f"{address}/{page}", width=320) as seen:
         widest = "document.scrollingElement.scrollWidth"
         assert seen.page.evaluate(widest) <= 320
@@ -174,7 +175,7 @@ def test_ledger_names_every_claim_and_every_verdict() -> None:
     assert sum(len(row.select(".verdict")) for row in rows) == len(records)
 
 
-# --- The extension and the vendored files -------------------------------------------------------------------------------
+# --- The extension and the vendored files -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +214,43 @@ def test_verdict_is_told_from_its_conditions(course_site, verdict: Verdict) -> N
 def test_unknown_verdict_is_refused(course_site) -> None:
     with pytest.raises(ValueError, match="unknown verdict 'perhaps', allowed are holds"):
         course_site.split_verdict("perhaps")
+
+
+CELL = """def double(x):
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+"""
+
+
+def shown(course_site, show_solutions: bool) -> str:
+    """What a reader sees of a solution cell and its output."""
+    from docutils import nodes
+    from docutils.utils import new_document
+
+    document = new_document("lesson")
+    code = nodes.container("", nodes.literal_block(CELL, CELL), classes=["cell_input"])
+    output = nodes.container("", nodes.literal_block("", "the answer is 4"), classes=["cell_output"])
+    document += nodes.container("", code, output, classes=["cell", "tag_hide-input"])
+    app = SimpleNamespace(
+        env=SimpleNamespace(docname="lessons/01-two-models"), config=SimpleNamespace(show_solutions=show_solutions)
+    )
+    course_site.show_solutions(app, document)
+    return document.astext()
+
+
+def test_readers_see_solutions_without_the_graders_marks(course_site) -> None:
+    text = shown(course_site, show_solutions=True)
+    assert "return 2 * x" in text
+    assert "the answer is 4" in text
+    assert "###" not in text
+
+
+def test_a_site_without_solutions_shows_none(course_site) -> None:
+    text = shown(course_site, show_solutions=False)
+    assert "def double(x):\n    raise NotImplementedError" in text
+    assert "return 2 * x" not in text
+    assert "the answer is 4" not in text
 
 
 def test_licences_name_what_is_vendored() -> None:

@@ -109,9 +109,7 @@ class PGD:
         x_adv = self.threat.random(x, generator) if self.random_start else x.clone()
         for taken in range(self.steps):
             logits = model(x_adv.requires_grad_(True))
-            if (
-                not taken
-            ):  # the first pass tells what the model returns; later ones need no look, which would cost a GPU
+            if not taken:  # one look is enough, and each makes a GPU wait
                 check_logits(logits, x)
                 check_labels(y, x, classes=logits.shape[1])
             # For the input alone: faster than loss.backward(), and the weights' gradients stay untouched.

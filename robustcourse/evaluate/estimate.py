@@ -40,9 +40,12 @@ class Estimate:
             hits: (n,) booleans.
 
         Raises:
+            TypeError: hits are not booleans.
             ValueError: no examples.
         """
-        hits = np.asarray(hits, dtype=bool)
+        hits = np.asarray(hits)
+        if hits.size and hits.dtype != bool:
+            raise TypeError(f"hits must be booleans, one for each example, got {hits.dtype}")
         if not hits.size:
             raise ValueError("hits must hold at least one example, got none")
         test = stats.binomtest(int(hits.sum()), hits.size)

@@ -67,7 +67,7 @@ def intervals(groups: Mapping[str, Mapping[str, Estimate]], xlabel: str, alt: st
         ax.invert_yaxis()
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names))
     rows = [(question, name, e) for question, group in groups.items() for name, e in group.items()]
-    return picture(fig, alt, dict(zip(["", "model", "value"], zip(*rows, strict=True), strict=True)))
+    return picture(fig, alt, dict(zip(["question", "model", "value"], zip(*rows, strict=True), strict=True)))
 
 
 def curves(x: Sequence[float], series: Mapping[str, Sequence[Estimate]], xlabel: str, ylabel: str, alt: str) -> Picture:

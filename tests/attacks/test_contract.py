@@ -1,4 +1,4 @@
-"""What every attack and every evaluation promises: it changes nothing, repeats exactly, and refuses bad input clearly."""
+"""What each attack and each evaluation promises: to change nothing, to repeat exactly, to refuse bad input clearly."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Y = torch.arange(20) % 3
 
 @pytest.fixture
 def model():
-    """A network with all that could be disturbed: statistics, dropout, frozen weights, and gradients of somebody else."""
+    """A network with all that could be disturbed: statistics, dropout, frozen weights, somebody else's gradients."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)).eval()

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robustcourse import FGSM, L2, PGD, Linf
+from robustcourse import FGSM, L2, PGD, Linf, accuracy
 from robustcourse.attacks import cross_entropy
+from robustcourse.data import Split
 
 BOTH = pytest.mark.parametrize("threat", [Linf(0.1), L2(0.3)], ids=str)
 
@@ -188,10 +189,19 @@ def test_cross_entropy_is_one_number_for_each_example():
 
 @BOTH
 def test_a_gradient_that_is_not_a_number_stops_the_attack(threat):
-    model = network(6)
-    model[1].weight.data[0, 0] = float("nan")
+    steep = PGD(threat, steps=2, loss=lambda logits, y: (0 * logits).sum(1).sqrt())  # the slope of a root at zero
     with pytest.raises(FloatingPointError, match="the gradient of the loss has NaN or infinite values"):
-        PGD(threat, steps=2)(model, images(), torch.arange(50) % 3)
+        steep(network(6), images(), torch.arange(50) % 3)
+
+
+@BOTH
+def test_a_model_that_answers_nan_is_neither_attacked_nor_scored(threat):
+    model, x, y = network(6), images(), torch.arange(50) % 3
+    model[1].weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="model returned NaN logits"):
+        PGD(threat, steps=2)(model, x, y)
+    with pytest.raises(ValueError, match="model returned NaN logits"):
+        accuracy(model, Split(x, y))
 
 
 @pytest.mark.parametrize(

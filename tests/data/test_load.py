@@ -76,7 +76,7 @@ IDX = {
     for kind, content in (("images-idx3", bytes(16) + PIXELS.tobytes()), ("labels-idx1", bytes(8) + LABELS.tobytes()))
 }
 BATCH = b"".join(bytes([label]) + image.tobytes() for label, image in zip(LABELS, COLOURS, strict=False))
-BATCHES = {name: BATCH for name in loading.CIFAR_BATCHES}
+BATCHES = dict.fromkeys(loading.CIFAR_BATCHES, BATCH)
 
 
 def archive():
@@ -163,7 +163,9 @@ DAMAGE = pytest.mark.parametrize(
 def test_a_damaged_local_idx_file_is_named(folder, damage):
     name = "mnist/t10k-labels-idx1-ubyte.gz"
     write(folder, IDX | {name: damage(IDX[name])})
-    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte.gz does not match its checksum: corrupt or truncated"):
+    with pytest.raises(
+        ValueError, match=r"t10k-labels-idx1-ubyte\.gz does not match its checksum: corrupt or truncated"
+    ):
         load("mnist")
 
 
@@ -173,7 +175,9 @@ def test_a_damaged_local_cifar_batch_is_named(folder, damage, ending, pack):
     files = {f"cifar10/{name}{ending}": pack(content) for name, content in BATCHES.items()}
     name = f"cifar10/data_batch_3.bin{ending}"
     write(folder, files | {name: damage(files[name])})
-    with pytest.raises(ValueError, match=f"data_batch_3.bin{ending} does not match its checksum: corrupt or truncated"):
+    with pytest.raises(
+        ValueError, match=rf"data_batch_3\.bin{ending} does not match its checksum: corrupt or truncated"
+    ):
         load("cifar10")
 
 
@@ -268,9 +272,7 @@ def test_a_kept_file_that_went_bad_is_downloaded_again(serve, tmp_path):
 
 def test_a_server_without_the_file_is_named(serve):
     serve({})
-    with pytest.raises(
-        ConnectionError, match="could not download http.*train-images.*; check the network, or set ROBUST"
-    ):
+    with pytest.raises(ConnectionError, match=r"could not download http.*train-images.*; check the network"):
         load("mnist")
 
 

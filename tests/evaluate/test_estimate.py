@@ -59,6 +59,11 @@ def test_an_estimate_prints_its_value_interval_and_n(estimate, text):
     assert str(estimate) == repr(estimate) == text
 
 
+def test_a_proportion_counts_booleans_only():
+    with pytest.raises(TypeError, match="hits must be booleans, one for each example, got float64"):
+        Estimate.proportion([0.2, 0.9])
+
+
 def test_no_examples_give_no_proportion():
     with pytest.raises(ValueError, match="hits must hold at least one example, got none"):
         Estimate.proportion([])

@@ -68,9 +68,8 @@ def test_a_change_of_nothing_can_be_drawn():
 
 
 def test_intervals_show_each_model_for_each_question():
-    shown = intervals(
-        {"clean": {"standard": HIGH, "robust": HIGH}, "attacked": {"standard": LOW, "robust": HIGH}}, "x", ALT
-    )
+    groups = {"clean": {"standard": HIGH, "robust": HIGH}, "attacked": {"standard": LOW, "robust": HIGH}}
+    shown = intervals(groups, "x", ALT)
     assert list(shown.table["model"]) == ["standard", "robust"] * 2
     assert [str(e) for e in shown.table["value"]] == [TEXT[HIGH], TEXT[HIGH], TEXT[LOW], TEXT[HIGH]]
     assert TEXT[LOW] in shown._repr_html_()
