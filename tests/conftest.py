@@ -93,6 +93,8 @@ class Visit:
         """What axe-core finds: rule, why it matters, and the first element that breaks it."""
         from axe_playwright_python.sync_playwright import Axe
 
+        # What is still fading in has not the contrast that it will have.
+        self.page.wait_for_function("document.getAnimations().every(a => a.playState !== 'running')")
         found = Axe().run(self.page, options={"runOnly": {"type": "tag", "values": STANDARDS}}).response["violations"]
         return [f"{rule['id']}: {rule['help']}: {rule['nodes'][0]['html'][:200]}" for rule in found]
 

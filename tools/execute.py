@@ -73,7 +73,8 @@ def run(path: Path) -> tuple[NotebookNode, dict[str, Any], str]:
         records = Path(folder, "records")
         # The lesson may not find anything but the installed package, as on a reader's machine. One thread each:
         # lessons run side by side, and small networks are slower on two threads than on one.
-        own = {"ROBUSTCOURSE_RECORDS": str(records), "OMP_NUM_THREADS": "1"}
+        # A page shows no progress bars, and nbval would compare their seconds.
+        own = {"ROBUSTCOURSE_RECORDS": str(records), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
         client = NotebookClient(
             notebook,
             kernel_name="python3",

@@ -1,4 +1,4 @@
-"""What the site needs and _config.yml cannot say: student copies, the claims ledger, folded solutions, descriptions."""
+"""What the site needs and _config.yml cannot say: student copies, lessons' figures, the claims ledger, descriptions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import nbformat
 from docutils import nodes
+from jupyter_cache import get_cache
 from sphinx import addnodes
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
 from robustcourse.claims import CLAIMS, Verdict
@@ -40,9 +40,12 @@ def write_student_copies(app: Sphinx, exception: Exception | None) -> None:
     if exception or app.builder.format != "html":
         return
     for docname in filter(is_lesson, sorted(app.env.found_docs)):
+        copy = release(Path(app.env.doc2path(docname)))
         target = Path(app.outdir, student_path(docname))
         target.parent.mkdir(exist_ok=True)
-        nbformat.write(release(Path(app.env.doc2path(docname))), target)
+        nbformat.write(copy, target)
+        if not app.config.show_solutions:  # nor may the source that a page offers for download hold them
+            nbformat.write(copy, Path(app.outdir, "_sources", f"{docname}.ipynb"))
 
 
 def arrange_buttons(
@@ -68,15 +71,17 @@ def arrange_buttons(
 
 # --- Solutions --------------------------------------------------------------------------------------------------------
 
-MARK = re.compile(r"^[ \t]*### (BEGIN|END) (SOLUTION|HIDDEN TESTS)[ \t]*\n?", re.MULTILINE)
+MARK = re.compile(r"^[ \t]*(### (BEGIN|END) (SOLUTION|HIDDEN TESTS)|# NBVAL_CHECK_OUTPUT)[ \t]*\n?", re.MULTILINE)
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION.*?### END SOLUTION[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
 def show_solutions(app: Sphinx, doctree: nodes.document) -> None:
-    """Drop the grader's marks from what readers see; without solutions, drop the solutions and their outputs too."""
+    """Drop the marks of grader and nbval from what readers see; without solutions, drop the solutions and their outputs too."""
     if not is_lesson(app.env.docname):
         return
-    for cell in doctree.findall(lambda node: "cell" in node.get("classes", ()) if hasattr(node, "get") else False):
+    for cell in doctree.findall(nodes.container):
+        if "cell" not in cell["classes"]:
+            continue
         for code in cell.findall(nodes.literal_block):
             text = code.astext()
             if not MARK.search(text):
@@ -87,24 +92,6 @@ def show_solutions(app: Sphinx, doctree: nodes.document) -> None:
                     cell.remove(output)
             code.rawsource = MARK.sub("", text)
             code.children = [nodes.Text(code.rawsource)]
-
-
-# --- Badges -----------------------------------------------------------------------------------------------------------
-
-
-def drop_colab_badge(app: Sphinx, doctree: nodes.document) -> None:
-    """A lesson carries a Colab badge for those who see it on GitHub. Here a button does the same, with no picture to
-    fetch from elsewhere."""
-    if not is_lesson(app.env.docname):
-        return
-    colab = app.config.html_theme_options["launch_buttons"]["colab_url"]
-    for image in list(doctree.findall(nodes.image)):
-        link = image.parent
-        if isinstance(link, nodes.reference) and link["refuri"].startswith(colab):
-            paragraph = link.parent
-            paragraph.remove(link)
-            if not paragraph.astext().strip():
-                paragraph.parent.remove(paragraph)
 
 
 # --- Descriptions -----------------------------------------------------------------------------------------------------
@@ -125,6 +112,27 @@ def describe_lesson(
 
 def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+
+
+# --- A figure of a lesson ---------------------------------------------------------------------------------------------
+
+
+class LessonFigure(SphinxDirective):
+    """`{lesson-figure} 01-two-models walls`: on another page, what a cell of a lesson showed when it ran."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        slug, name = self.arguments
+        lesson = nbformat.read(Path(self.env.srcdir, "lessons", f"{slug}.ipynb"), as_version=4)
+        cache = get_cache(str(Path(self.env.app.outdir).parent / ".jupyter_cache"))
+        try:
+            executed = cache.get_cache_bundle(cache.match_cache_notebook(lesson).pk).nb
+            (cell,) = (cell for cell in executed.cells if cell.get("id") == name)
+            (shown,) = (output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {}))
+        except (KeyError, ValueError) as problem:
+            raise self.error(f"no executed cell {name!r} of lesson {slug!r} shows one figure") from problem
+        return [nodes.raw("", shown, format="html")]
 
 
 # --- The claims ledger ------------------------------------------------------------------------------------------------
@@ -218,8 +226,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # ROBUSTCOURSE_SOLUTIONS=hide builds a site for a class: exercises without their solutions.
     app.add_config_value("show_solutions", os.environ.get("ROBUSTCOURSE_SOLUTIONS", "show") != "hide", "env", [bool])
     app.add_directive("claims-ledger", ClaimsLedger)
+    app.add_directive("lesson-figure", LessonFigure)
     app.connect("doctree-read", show_solutions)
-    app.connect("doctree-read", drop_colab_badge)
     # After the theme has made its own buttons and tags.
     app.connect("html-page-context", arrange_buttons, priority=900)
     app.connect("html-page-context", describe_lesson, priority=900)

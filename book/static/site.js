@@ -1,3 +1,6 @@
+/* On a page opened from a folder, a browser lets no script read the pages that a search found. */
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
 /* Names and roles that the theme forgets; each line answers one finding of axe-core. */
 document.addEventListener("DOMContentLoaded", function () {
   const each = (selector, change) => document.querySelectorAll(selector).forEach(change);
