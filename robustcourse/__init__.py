@@ -7,7 +7,7 @@ dataclass, so what you have learned of one attack holds for all of them.
 from robustcourse.attacks import FGSM, PGD
 from robustcourse.claims import claim
 from robustcourse.data import TwoGaussians, load
-from robustcourse.evaluate import Estimate, accuracy, correct, robust_accuracy
+from robustcourse.evaluate import Estimate, accuracy, correct, margin, robust_accuracy
 from robustcourse.models import cnn, mlp, parameters
 from robustcourse.runtime import about, at_scale, device, scale
 from robustcourse.threats import L2, Linf
@@ -31,6 +31,7 @@ __all__ = [
     "device",
     "fit",
     "load",
+    "margin",
     "mlp",
     "parameters",
     "robust_accuracy",

@@ -24,7 +24,7 @@ class Threat(ABC):
     """All δ with ‖δ‖ ≤ ε and x + δ in [0, 1].
 
     Args:
-        eps: the radius ε, in units of the input range: 0.1 is a tenth of the way from black to white.
+        eps: the radius ε, in units of the input range: 0.1 is a tenth of the way from nothing to full.
 
     Raises:
         ValueError: ε is negative or not finite.

@@ -2,5 +2,6 @@
 
 from robustcourse.evaluate.accuracy import accuracy, correct, robust_accuracy
 from robustcourse.evaluate.estimate import Estimate
+from robustcourse.evaluate.margin import margin
 
-__all__ = ["Estimate", "accuracy", "correct", "robust_accuracy"]
+__all__ = ["Estimate", "accuracy", "correct", "margin", "robust_accuracy"]

@@ -1,7 +1,20 @@
 """Figures: one drawing that reads on light and dark pages, with a text for those who cannot see it and its numbers."""
 
 from robustcourse.figures.picture import Picture, drawing, picture
-from robustcourse.figures.plots import curves, guesses, images, intervals
+from robustcourse.figures.plots import curves, guesses, histogram, images, intervals, lines, plane
 from robustcourse.figures.style import COLOURS, colour
 
-__all__ = ["COLOURS", "Picture", "colour", "curves", "drawing", "guesses", "images", "intervals", "picture"]
+__all__ = [
+    "COLOURS",
+    "Picture",
+    "colour",
+    "curves",
+    "drawing",
+    "guesses",
+    "histogram",
+    "images",
+    "intervals",
+    "lines",
+    "picture",
+    "plane",
+]

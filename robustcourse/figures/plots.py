@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
 from robustcourse.evaluate import Estimate
 from robustcourse.figures.picture import Picture, drawing, picture
-from robustcourse.figures.style import COLOURS, INK, colour, line
+from robustcourse.figures.style import INK, colour, line
 
-# From blue over nothing to orange: darker pixels and lighter ones, on a page of any colour.
-SIGNED = LinearSegmentedColormap.from_list("signed", [COLOURS["standard"], "#ffffff", COLOURS["robust"]])
+# Less ink is teal, more is magenta, as in the live figures: colours that stand for no family of models.
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#0b7a75", "#ffffff", "#a3217f"])
+
+# Beside the drawing, where a legend never hides a curve.
+ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
 
 
 def images(
@@ -26,8 +31,8 @@ def images(
         rows: for each row N images in [0, 1], (N, 1, H, W) grey, drawn as ink on paper, or (N, 3, H, W) in colour.
         titles: N titles a row; rows without any are left out.
         alt: what one sees.
-        signed: rows of changes rather than images: blue is darker, orange lighter, white none; each image is scaled to
-            its own largest change.
+        signed: rows of changes rather than images: magenta adds ink, teal takes it away; each image is scaled to its
+            own largest change.
     """
     count = len(next(iter(rows.values())))
     with drawing():
@@ -65,29 +70,116 @@ def intervals(groups: Mapping[str, Mapping[str, Estimate]], xlabel: str, alt: st
                 ax.plot(100 * e.value, y, "o", color=colour(name), label=name if position == 0 else None)
         ax.set(yticks=range(len(groups)), yticklabels=list(groups), xlabel=xlabel, xlim=(-2, 102))
         ax.invert_yaxis()
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names))
+        ax.legend(**ABOVE, ncols=len(names))
     rows = [(question, name, e) for question, group in groups.items() for name, e in group.items()]
     return picture(fig, alt, dict(zip(["question", "model", "value"], zip(*rows, strict=True), strict=True)))
 
 
-def curves(x: Sequence[float], series: Mapping[str, Sequence[Estimate]], xlabel: str, ylabel: str, alt: str) -> Picture:
+def curves(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[Estimate]],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    xscale: str = "linear",
+) -> Picture:
     """Curves with their intervals as bands.
 
     Args:
         x: (P,) places on the horizontal axis.
-        series: P proportions a curve. The first word of a name gives the colour, "attacked" or "certified" the line.
+        series: P proportions a curve. The first word of a name gives the colour, "attacked" or "certified" the line;
+            curves that look alike are told apart by their marks.
         xlabel, ylabel: names of the axes; the vertical one is in percent.
         alt: what one sees.
+        xscale: "linear" or "log".
     """
     with drawing():
         fig, ax = plt.subplots(figsize=(6.4, 3.6))
+        seen: list[str] = []
         for name, estimates in series.items():
             low, value, high = 100 * np.array([(e.low, e.value, e.high) for e in estimates]).T
+            mark = "os^Dv"[seen.count(colour(name)) % 5]
+            seen.append(colour(name))
             ax.fill_between(x, low, high, color=colour(name), alpha=0.2, lw=0)
-            ax.plot(x, value, line(name), color=colour(name), label=name, marker="o", ms=3)
-        ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-2, 102))
-        ax.legend(loc="best")
+            ax.plot(x, value, line(name), color=colour(name), label=name, marker=mark, ms=4)
+        ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-2, 102), xscale=xscale)
+        if xscale == "log":
+            ax.set_xticks(x, [f"{place:g}" for place in x], minor=False)
+            ax.minorticks_off()
+        ax.legend(**ABOVE, ncols=2)
     return picture(fig, alt, {xlabel: [f"{place:g}" for place in x], **series})
+
+
+def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, alt: str) -> Picture:
+    """Curves of exact numbers, such as the path of one attack on one image; for measurements there is `curves`.
+
+    Args:
+        x: (P,) places on the horizontal axis.
+        series: P numbers a curve; names as for `curves`.
+        xlabel, ylabel: names of the axes.
+        alt: what one sees.
+    """
+    with drawing():
+        fig, ax = plt.subplots(figsize=(6.4, 3.2))
+        for name, values in series.items():
+            ax.plot(x, values, line(name), color=colour(name), label=name)
+        ax.axhline(0, color=INK, lw=0.8)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.legend(**ABOVE, ncols=2)
+    table = {name: [f"{value:.2f}" for value in values] for name, values in series.items()}
+    return picture(fig, alt, {xlabel: [f"{place:g}" for place in x], **table})
+
+
+def histogram(values: Sequence[float], marks: Mapping[str, float], xlabel: str, alt: str) -> Picture:
+    """How often values occur, and a few marked places among them.
+
+    Args:
+        values: (N,) numbers.
+        marks: places to mark, by name; names as for `curves`.
+        xlabel: name of the horizontal axis.
+        alt: what one sees.
+    """
+    with drawing():
+        fig, ax = plt.subplots(figsize=(6.4, 2.8))
+        counts, edges, _ = ax.hist(np.asarray(values), bins=40, color=colour("reference"), alpha=0.7)
+        for name, place in marks.items():
+            ax.axvline(place, ls=line(name), color=colour(name), label=name)
+        ax.set(xlabel=xlabel, ylabel="how many")
+        ax.legend(**ABOVE, ncols=2)
+    low, number = [f"{edge:.2f}" for edge in edges[:-1]], [str(int(count)) for count in counts]
+    return picture(fig, alt, {f"{xlabel}, from": low, "how many": number})
+
+
+def plane(w: Sequence[float], point: Sequence[float], eps: float, alt: str) -> Picture:
+    """A linear model in the plane, and the worst move of a point within a box (left) and within a ball (right).
+
+    Args:
+        w: (2,) weights; the margin is ⟨w, x⟩, and its zero line is drawn.
+        point: (2,) where the attacker starts.
+        eps: the half side of the box and the radius of the ball.
+        alt: what one sees.
+    """
+    weights, start = np.array(w), np.array(point)
+    moves = {
+        "box, L∞: to the corner": -eps * np.sign(weights),
+        "ball, L2: straight at the line": -eps * weights / np.linalg.norm(weights),
+    }
+    shapes = (Rectangle((start[0] - eps, start[1] - eps), 2 * eps, 2 * eps), Circle((start[0], start[1]), eps))
+    arrow = {"head_width": 0.1 * eps, "length_includes_head": True, "lw": 2}
+    with drawing():
+        fig, axes = plt.subplots(1, 2, figsize=(6.8, 3.4), sharey=True)
+        for ax, shape, (title, move) in zip(axes, shapes, moves.items(), strict=True):
+            shape.set(facecolor=colour("standard"), alpha=0.2)
+            ax.add_patch(shape)
+            ax.axline((0, 0), (weights[1], -weights[0]), color=colour("reference"))
+            ax.arrow(*start, *(0.8 * eps * weights / np.linalg.norm(weights)), color=colour("reference"), **arrow)
+            ax.arrow(*start, *move, color=colour("standard"), **arrow)
+            ax.plot(*start, "o", color=colour("standard"))
+            ax.set_title(f"{title}\nmargin {weights @ start:+.2f} → {weights @ (start + move):+.2f}")
+            reach = 1.8 * eps
+            ax.set(xlim=(start[0] - reach, start[0] + reach), ylim=(start[1] - reach, start[1] + reach), aspect="equal")
+    before, after = f"{weights @ start:+.2f}", [f"{weights @ (start + move):+.2f}" for move in moves.values()]
+    return picture(fig, alt, {"shape": list(moves), "margin before": [before] * 2, "worst margin": after})
 
 
 def guesses(guess: Mapping[str, float], measured: Mapping[str, Estimate]) -> Picture:
@@ -113,7 +205,7 @@ def guesses(guess: Mapping[str, float], measured: Mapping[str, Estimate]) -> Pic
             ax.plot(guess[name], position, "X", color=INK, ms=8, label="your guess" if position == 0 else None)
         ax.set(yticks=range(len(guess)), yticklabels=list(guess), xlabel="percent", xlim=(-2, 102))
         ax.invert_yaxis()
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        ax.legend(**ABOVE, ncols=2)
     said = "; ".join(f"{name}: guessed {guess[name]:g} %, measured {measured[name]}" for name in guess)
     table: dict[str, Sequence[object]] = {
         "question": list(guess),
