@@ -16,13 +16,13 @@ def check_images(x: Tensor) -> None:
     """Demand a non-empty float batch (B, ...) with finite values in [0, 1].
 
     Raises:
-        TypeError: x is no tensor or not of a floating type.
+        TypeError: x is no tensor, or neither float32 nor float64: ε is finer than half precision can tell.
         ValueError: x is empty, has NaN or infinite values, or values outside [0, 1].
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor, got {type(x).__name__}")
-    if not x.is_floating_point():
-        raise TypeError(f"x must be of a floating type with values in [0, 1], got {x.dtype}; divide 0..255 by 255")
+    if x.dtype not in {torch.float32, torch.float64}:
+        raise TypeError(f"x must be float32 or float64 with values in [0, 1], got {x.dtype}; divide 0..255 by 255")
     if x.dim() < 2 or x.numel() == 0:
         raise ValueError(f"x must be a non-empty batch of shape (B, ...), got shape {tuple(x.shape)}")
     low, high = x.detach().aminmax()
@@ -78,6 +78,16 @@ def check_model(model: nn.Module) -> None:
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if any(part.training for part in model.modules()):
         raise ValueError("model is in training mode, which changes what it computes; call model.eval() first")
+
+
+def check_untargeted(attack: object) -> None:
+    """Demand an attack that drives away from the true labels: a targeted one would drive towards them, and help.
+
+    Raises:
+        ValueError: the attack is targeted.
+    """
+    if getattr(attack, "targeted", False):
+        raise ValueError(f"attack must not be targeted, for the true labels would be its targets; got {attack}")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from robustcourse.evaluate import Estimate
+from robustcourse.evaluate.estimate import PERCENT
 from robustcourse.runtime import device, scale, versions
 
 CLAIMS: dict[str, str] = {
@@ -71,8 +72,8 @@ def claim(
 ) -> Verdict:
     """Test a claim, print its verdict, and store the record.
 
-    Under each condition the claim holds if the whole interval is on the threshold's right side, is contradicted if the
-    whole interval is on the wrong side, and stays open otherwise. Over all conditions: *holds* if it holds under every
+    Under each condition the claim holds if the whole interval lies beyond the threshold on its right side, is
+    contradicted if it lies beyond on the wrong side, and stays open otherwise. Over all: *holds* if it holds under every
     one, *holds under conditions* if under some, *contradicted* if under none and none is open, else *not decided here*.
 
     Args:
@@ -86,22 +87,26 @@ def claim(
         The verdict. The record goes to the folder ROBUSTCOURSE_RECORDS, or _build/records, as LESSON.CLAIM.json.
 
     Raises:
-        ValueError: an unknown claim, nothing measured, or not exactly one threshold.
+        ValueError: an unknown claim, nothing measured or in two units, or not exactly one threshold in range.
     """
     if name not in CLAIMS:
         raise ValueError(f"name must be one of C01 … C{len(CLAIMS)}, got {name!r}")
-    if not measured:
-        raise ValueError("measured must hold at least one condition, got none")
+    units = {estimate.unit for estimate in measured.values()}
+    if len(units) != 1:
+        raise ValueError(f"measured must hold at least one estimate, all of one unit, got units {sorted(units)}")
+    (unit,) = units
     if at_least is not None and at_most is None:
         side, threshold = "at least", at_least
-        passed = {condition: e.low >= threshold for condition, e in measured.items()}
+        passed = {condition: e.low > threshold for condition, e in measured.items()}
         failed = {condition: e.high < threshold for condition, e in measured.items()}
     elif at_most is not None and at_least is None:
         side, threshold = "at most", at_most
-        passed = {condition: e.high <= threshold for condition, e in measured.items()}
+        passed = {condition: e.high < threshold for condition, e in measured.items()}
         failed = {condition: e.low > threshold for condition, e in measured.items()}
     else:
         raise ValueError(f"give exactly one of at_least and at_most, got at_least={at_least}, at_most={at_most}")
+    if unit in PERCENT and not abs(threshold) <= 1:
+        raise ValueError(f"the threshold must be in [-1, 1], 0.5 for 50 %, got {threshold}")
     verdict = (
         Verdict.HOLDS
         if all(passed.values())
@@ -111,7 +116,6 @@ def claim(
         if all(failed.values())
         else Verdict.UNDECIDED
     )
-    unit = next(iter(measured.values())).unit
     rule = f"{statistic}: {side} {_threshold(threshold, unit)}"
     where = f" ({'; '.join(c for c in measured if passed[c])})" if verdict is Verdict.CONDITIONS else ""
     print(f"{name}  {CLAIMS[name]}\n     test     {rule}")
@@ -141,4 +145,4 @@ def claim(
 
 
 def _threshold(value: float, unit: str) -> str:
-    return f"{100 * value:g} {unit}" if unit in {"%", "points"} else f"{value:g} {unit}".rstrip()
+    return f"{100 * value:g} {unit}" if unit in PERCENT else f"{value:g} {unit}".rstrip()

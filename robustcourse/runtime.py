@@ -31,6 +31,8 @@ def device() -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
     try:
         chosen = torch.device(name)
+        if chosen.type not in {"cpu", "cuda", "mps"}:
+            raise RuntimeError(f"device type {chosen.type} is not supported")
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError) as error:  # torch asserts when it was built without CUDA
         raise ValueError(
@@ -59,9 +61,14 @@ def at_scale(*, smoke: T, lesson: T, full: T) -> T:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run a block with torch's global random state made from `seed`, and put the caller's state back afterwards."""
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+    mps = torch.mps.get_rng_state() if torch.mps.is_available() else None  # fork_rng keeps only the CPU's and CUDA's
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            if mps is not None:
+                torch.mps.set_rng_state(mps)
 
 
 def versions() -> dict[str, str]:

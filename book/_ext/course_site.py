@@ -76,7 +76,7 @@ SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION.*?### END SOLUTION[ \t]*$", 
 
 
 def show_solutions(app: Sphinx, doctree: nodes.document) -> None:
-    """Drop the marks of grader and nbval from what readers see; without solutions, drop the solutions and their outputs too."""
+    """Drop the marks of grader and nbval from what readers see; if solutions are hidden, drop them and their outputs."""
     if not is_lesson(app.env.docname):
         return
     for cell in doctree.findall(nodes.container):

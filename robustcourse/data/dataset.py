@@ -28,6 +28,8 @@ class Split:
     def __post_init__(self) -> None:
         check_images(self.x)
         check_labels(self.y, self.x)
+        if self.x.dtype != torch.float32:
+            raise TypeError(f"x must be float32, as models are, got {self.x.dtype}")
         if self.x.dim() != 4:
             raise ValueError(f"x must be of shape (N, C, H, W), got {tuple(self.x.shape)}")
 

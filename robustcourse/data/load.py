@@ -66,7 +66,7 @@ def load(name: str) -> Dataset:
         Images (N, C, H, W) float32 in [0, 1], labels int64. The same call always gives the same split.
 
     Raises:
-        ValueError: the name is unknown, or a file does not match its checksum.
+        ValueError: the name is unknown, a file does not match its checksum, or ROBUSTCOURSE_DATA is no folder.
         ConnectionError: a download found no network.
     """
     if name == "digits":
@@ -135,8 +135,12 @@ def _split(x: np.ndarray, y: np.ndarray) -> Split:
 
 def _local(folder: str, name: str) -> Path | None:
     root = os.environ.get("ROBUSTCOURSE_DATA")
-    path = Path(root, folder, name) if root else None
-    return path if path and path.exists() else None
+    if not root:
+        return None
+    if not Path(root).is_dir():
+        raise ValueError(f"ROBUSTCOURSE_DATA={root!r} is no folder; unset it to download instead")
+    path = Path(root, folder, name)
+    return path if path.exists() else None
 
 
 def _download(url: str, known_hash: str, folder: str) -> Path:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcourse.attacks import Attack
-from robustcourse.checks import check_images, check_labels, check_logits, check_model
+from robustcourse.checks import check_images, check_labels, check_logits, check_model, check_untargeted
 from robustcourse.data import Split
 from robustcourse.evaluate.estimate import Estimate
 
@@ -32,7 +32,8 @@ def robust_accuracy(model: nn.Module, split: Split, attack: Attack, batch_size: 
     """Share of examples that the model reads correctly both clean and under attack: an upper bound of its robustness.
 
     Args:
-        attack: searches its threat set around every example.
+        attack: searches its threat set around every example; not a targeted one.
+        batch_size: examples at a time, ≥ 1; with it change the random starts that each example gets.
         seed: of the attack's random starts.
 
     Raises:
@@ -48,6 +49,7 @@ def correct(
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     check_model(model)
+    check_untargeted(attack)
     generator = torch.Generator(split.x.device).manual_seed(seed)
     parts = []
     for x, y in zip(split.x.split(batch_size), split.y.split(batch_size), strict=True):

@@ -74,9 +74,13 @@ def picture(fig: Figure, alt: str, table: Mapping[str, Sequence[object]]) -> Pic
         fig.savefig(raw, format="svg", metadata={"Date": None})
         plt.close(fig)
     svg = raw.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'id="|(?<=xlink:href=")#|url\(#', lambda m: m.group() + f"{name}-", svg)  # unique on the page
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+
+    def adapt(tag: re.Match[str]) -> str:  # in tags only, never in what a reader sees
+        own = re.sub(r'id="|(?<=xlink:href=")#|url\(#', lambda m: m.group() + f"{name}-", tag.group())
+        return own.replace(INK, "currentColor")
+
+    svg = re.sub(r"<[^>]+>", adapt, svg)  # names become unique on the page
     label = html.escape(alt, quote=True)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}" style="max-width:100%;height:auto"', 1)
     return Picture(svg, alt, table)

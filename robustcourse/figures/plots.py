@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustcourse.evaluate import Estimate
 from robustcourse.figures.picture import Picture, drawing, picture
-from robustcourse.figures.style import INK, colour, line
+from robustcourse.figures.style import INK, colour, line, marker
 
 # Less ink is teal, more is magenta, as in the live figures: colours that stand for no family of models.
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#0b7a75", "#ffffff", "#a3217f"])
@@ -49,7 +49,8 @@ def images(
                 ax.grid(visible=False)
                 ax.spines[:].set(visible=True, alpha=0.3)
             row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-    return picture(fig, alt, {"image": range(1, count + 1), **titles} if titles else {"row": list(rows)})
+    largest = {f"{row}, largest": [f"{float(z.abs().max()):.3f}" for z in rows[row]] for row in signed}
+    return picture(fig, alt, {"column": range(1, count + 1), **titles, **largest})
 
 
 def intervals(groups: Mapping[str, Mapping[str, Estimate]], xlabel: str, alt: str) -> Picture:
@@ -61,13 +62,15 @@ def intervals(groups: Mapping[str, Mapping[str, Estimate]], xlabel: str, alt: st
         alt: what one sees.
     """
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    new = set(names)
     with drawing():
         fig, ax = plt.subplots(figsize=(6.4, 0.8 + 0.6 * len(groups)))
         for position, group in enumerate(groups.values()):
             for name, e in group.items():
                 y = position + 0.22 * (names.index(name) - (len(names) - 1) / 2)
                 ax.plot([100 * e.low, 100 * e.high], [y, y], color=colour(name), lw=3, alpha=0.5)
-                ax.plot(100 * e.value, y, "o", color=colour(name), label=name if position == 0 else None)
+                ax.plot(100 * e.value, y, marker(name), color=colour(name), label=name if name in new else None)
+                new.discard(name)
         ax.set(yticks=range(len(groups)), yticklabels=list(groups), xlabel=xlabel, xlim=(-2, 102))
         ax.invert_yaxis()
         ax.legend(**ABOVE, ncols=len(names))
@@ -98,7 +101,7 @@ def curves(
         seen: list[str] = []
         for name, estimates in series.items():
             low, value, high = 100 * np.array([(e.low, e.value, e.high) for e in estimates]).T
-            mark = "os^Dv"[seen.count(colour(name)) % 5]
+            mark = (marker(name) + "sv^*")[seen.count(colour(name)) % 5]
             seen.append(colour(name))
             ax.fill_between(x, low, high, color=colour(name), alpha=0.2, lw=0)
             ax.plot(x, value, line(name), color=colour(name), label=name, marker=mark, ms=4)
@@ -201,7 +204,7 @@ def guesses(guess: Mapping[str, float], measured: Mapping[str, Estimate]) -> Pic
         for position, name in enumerate(guess):
             e = measured[name]
             ax.plot([100 * e.low, 100 * e.high], [position] * 2, color=colour(name), lw=3, alpha=0.5)
-            ax.plot(100 * e.value, position, "o", color=colour(name), label="measured" if position == 0 else None)
+            ax.plot(100 * e.value, position, marker(name), color=colour(name), label=None if position else "measured")
             ax.plot(guess[name], position, "X", color=INK, ms=8, label="your guess" if position == 0 else None)
         ax.set(yticks=range(len(guess)), yticklabels=list(guess), xlabel="percent", xlim=(-2, 102))
         ax.invert_yaxis()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 COLOURS = {"standard": "#1a80c4", "robust": "#d55e00", "certified": "#128a66", "reference": "#808080"}
+MARKERS = {"standard": "o", "robust": "D", "certified": "P"}  # no meaning rests on colour alone
 LINES = {"clean": "-", "attacked": "--", "certified": ":"}
 
 # Stands for "the colour of the text around": replaced by currentColor once matplotlib has drawn.
@@ -36,7 +37,16 @@ RC: dict[Any, Any] = {
 
 def colour(name: str) -> str:
     """The colour of a series, by the first word of its name; grey if that is no family of the colour language."""
-    return COLOURS.get(name.split(",")[0].split()[0], COLOURS["reference"])
+    return COLOURS.get(_family(name), COLOURS["reference"])
+
+
+def marker(name: str) -> str:
+    """The marker of a series, by its family."""
+    return MARKERS.get(_family(name), "^")
+
+
+def _family(name: str) -> str:
+    return name.replace(",", " ").split(" ")[0]
 
 
 def line(name: str) -> str:

@@ -8,15 +8,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-LESSONS = "https://github.com/robustcourse/robustcourse/blob/main/lessons"  # tested against pyproject.toml
+LESSONS = "https://github.com/robustcourse/robustcourse/blob/main/lessons/"  # tested against pyproject.toml
 STUB = 'raise NotImplementedError("your code here")'
 
 # The lesson's own Colab link, badge or text: it would open the lesson, solutions and all, and not this file.
 COLAB = re.compile(r"^\[(?:!\[[^\]]*\]\([^)]*\)|[^\]]*)\]\(https://colab\.[^)]*\)\n*", re.MULTILINE)
+
+# A link that holds beside the lesson only; a student copy lies anywhere.
+LINK = re.compile(r"\]\((?!\w+:|#)([^)\s]+)\)")
 
 
 def release(lesson: Path) -> NotebookNode:
@@ -45,14 +49,15 @@ def release(lesson: Path) -> NotebookNode:
         notebook: NotebookNode = nbformat.read(lesson, as_version=4)
         for step in (ClearSolutions(code_stub={"python": STUB}), ClearHiddenTests()):
             notebook, _ = step.preprocess(notebook, {})
-    except (nbformat.reader.NotJSONError, RuntimeError) as problem:  # RuntimeError is nbgrader's, for marks
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, RuntimeError) as problem:
+        # RuntimeError is nbgrader's, for marks
         raise ValueError(f"lesson: {lesson.name}: {problem}") from problem
 
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         else:
-            cell.source = COLAB.sub("", cell.source)
+            cell.source = LINK.sub(lambda link: f"]({urljoin(LESSONS, link[1])})", COLAB.sub("", cell.source))
         tags = [tag for tag in cell.metadata.get("tags", []) if tag != "hide-input"]
         cell.metadata.pop("tags", None)
         if tags:
@@ -64,7 +69,7 @@ def release(lesson: Path) -> NotebookNode:
 
 def _banner(lesson: Path) -> str:
     return (
-        f"> **Student copy** of the lesson [{lesson.stem}]({LESSONS}/{lesson.name}).\n"
+        f"> **Student copy** of the lesson [{lesson.stem}]({LESSONS}{lesson.name}).\n"
         "> Replace each `raise NotImplementedError(...)` by your own code, then run the check below it.\n"
-        "> A check stays silent when your answer is right, and says what it expected when it is not."
+        "> A check raises no error when your answer is right, and says what it expected when it is not."
     )

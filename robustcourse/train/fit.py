@@ -63,7 +63,7 @@ def fit(
 
     Raises:
         ValueError: a number out of range, labels that the model has no class for, or model and data on two devices.
-        FloatingPointError: the loss became NaN or infinite; says in which epoch.
+        FloatingPointError: the loss or the weights became NaN or infinite; says in which epoch.
     """
     for name, number in {"epochs": epochs, "batch_size": batch_size}.items():
         if number < 1:
@@ -88,7 +88,12 @@ def fit(
                 model.train()
                 losses, norms = [], []
                 for index in torch.randperm(len(x), generator=order).to(x.device).split(batch_size):
-                    loss = objective(model, x[index], y[index])
+                    try:
+                        loss = objective(model, x[index], y[index])
+                    except (ValueError, FloatingPointError) as error:  # an attack refuses a model that has diverged
+                        if all(weight.isfinite().all() for weight in model.parameters()):
+                            raise
+                        raise _diverged("the weights became NaN or infinite", epoch) from error
                     optimizer.zero_grad()
                     loss.backward()
                     norm = nn.utils.clip_grad_norm_(model.parameters(), float("inf") if clip is None else clip)
@@ -101,16 +106,17 @@ def fit(
                 history.gradient_norm.append(float(torch.stack(norms).mean()))
                 history.seconds.append(time.perf_counter() - start)
                 if not torch.isfinite(torch.tensor(history.loss[-1])):
-                    raise FloatingPointError(
-                        f"the loss became {history.loss[-1]} in epoch {epoch + 1} of {epochs}; "
-                        "lower learning_rate or set clip"
-                    )
+                    raise _diverged(f"the loss became {history.loss[-1]}", epoch)
                 if watch is not None:
                     with evaluating(model):
                         history.watched.append(watch(model))
     finally:
         model.eval()
     return history
+
+
+def _diverged(what: str, epoch: int) -> FloatingPointError:
+    return FloatingPointError(f"{what} in epoch {epoch + 1}; lower learning_rate or set clip")
 
 
 def _check_fits(model: nn.Module, x: Tensor, y: Tensor) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcourse.attacks import Attack
-from robustcourse.checks import evaluating
+from robustcourse.checks import check_untargeted, evaluating
 
 
 class Objective(Protocol):
@@ -38,9 +38,15 @@ class AdversarialTraining:
     Args:
         attack: the inner maximization, as PGD(threat, steps=7). A k-step attack makes a step of training cost k + 1
             forward and backward passes.
+
+    Raises:
+        ValueError: the attack is targeted.
     """
 
     attack: Attack
+
+    def __post_init__(self) -> None:
+        check_untargeted(self.attack)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         # Fresh random starts each time, taken from the stream that `fit` has seeded.
