@@ -74,7 +74,8 @@ def claim(
 
     Under each condition the claim holds if the whole interval lies beyond the threshold on its right side, is
     contradicted if it lies beyond on the wrong side, and stays open otherwise. Over all: *holds* if it holds under
-    every one, *holds under conditions* if under some, *contradicted* if under none and none is open, else *not decided here*.
+    every one, *holds under conditions* if under some, *contradicted* if under none and none is open, else *not decided
+    here*.
 
     Args:
         name: "C01" … "C28", a key of `CLAIMS`.

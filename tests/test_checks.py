@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from robustcourse.checks import check_images, check_labels, check_logits, check_model, evaluating
+from robustcourse import FGSM, PGD, Linf
+from robustcourse.checks import (
+    check_images,
+    check_labels,
+    check_logits,
+    check_model,
+    check_untargeted,
+    evaluating,
+)
 
 X = torch.full((3, 1, 2, 2), 0.5)
 Y = torch.tensor([0, 1, 2])
@@ -16,7 +24,9 @@ Y = torch.tensor([0, 1, 2])
     ("x", "error", "message"),
     [
         (X.numpy(), TypeError, "x must be a torch.Tensor, got ndarray"),
-        ((X * 255).to(torch.uint8), TypeError, r"floating type .* got torch.uint8; divide 0..255 by 255"),
+        ((X * 255).to(torch.uint8), TypeError, r"x must be float32 or float64 .* got torch.uint8; divide 0..255"),
+        (X.half(), TypeError, r"x must be float32 or float64 with values in \[0, 1\], got torch.float16"),
+        (X.bfloat16(), TypeError, r"x must be float32 or float64 with values in \[0, 1\], got torch.bfloat16"),
         (X[:0], ValueError, r"non-empty batch of shape \(B, ...\), got shape \(0, 1, 2, 2\)"),
         (X[0, 0, 0], ValueError, r"non-empty batch of shape \(B, ...\), got shape \(2,\)"),
         (X * float("nan"), ValueError, "x must be finite, but it has NaN or infinite values"),
@@ -79,8 +89,17 @@ def test_one_part_in_training_mode_is_enough():
         check_model(model)
 
 
+@pytest.mark.parametrize("attack", [PGD(Linf(0.1), targeted=True), FGSM(Linf(0.1), targeted=True)])
+def test_an_attack_towards_the_true_labels_is_refused(attack):
+    with pytest.raises(ValueError, match=r"attack must not be targeted, .*; got PGD\(threat=Linf\(eps=0.1\)"):
+        check_untargeted(attack)
+
+
 def test_good_input_passes():
     check_images(torch.tensor([[0.0, 1.0]]))
+    check_images(torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    check_untargeted(FGSM(Linf(0.1)))
+    check_untargeted(lambda model, x, y, generator=None: x)  # an attack that knows of no targets
     check_labels(Y, X, classes=3)
     check_labels(Y + 100, X)  # where the number of classes is not known
     check_logits(torch.zeros(3, 10), X)

@@ -50,9 +50,16 @@ def test_the_verdict_follows_from_the_intervals_on_either_side(estimates, verdic
     assert decide(*mirrored, at_most=0.5) is verdict
 
 
-def test_an_interval_that_ends_on_the_threshold_meets_it():
-    assert decide(between(0.5, 0.7), at_least=0.5) is Verdict.HOLDS
-    assert decide(between(0.3, 0.5), at_most=0.5) is Verdict.HOLDS
+@pytest.mark.parametrize("side", ["at_least", "at_most"])
+@pytest.mark.parametrize(("low", "high"), [(0.5, 0.7), (0.3, 0.5), (0.5, 0.5)])
+def test_an_interval_that_ends_on_the_threshold_decides_nothing(side, low, high):
+    assert decide(between(low, high), **{side: 0.5}) is Verdict.UNDECIDED
+
+
+def test_no_difference_at_all_is_no_evidence():
+    same = Estimate.over_seeds([[0] * 9] * 3)
+    assert (same.low, same.high) == (0, 0)
+    assert decide(same, at_most=0.0) is decide(same, at_least=0.0) is Verdict.UNDECIDED
 
 
 def test_claim_prints_the_sentence_the_test_the_numbers_and_the_verdict(capsys):
@@ -72,6 +79,10 @@ def test_claim_prints_the_sentence_the_test_the_numbers_and_the_verdict(capsys):
 def test_the_threshold_is_printed_in_the_unit_of_the_estimates(unit, rule, records):
     claim("C06", {"all": between(0.0, 0.01, unit)}, statistic="x", lesson="00-test", at_most=0.025)
     assert json.loads((records / "00-test.C06.json").read_text("utf-8"))["rule"] == rule
+
+
+def test_a_threshold_in_another_unit_is_any_number():
+    assert decide(between(3.0, 4.0, "×"), at_least=2.0) is Verdict.HOLDS
 
 
 def test_the_record_says_what_was_measured_how_and_where(records):
@@ -128,7 +139,14 @@ def test_the_course_has_28_claims_each_a_sentence():
     ("change", "message"),
     [
         ({"name": "C29"}, "name must be one of C01 … C28, got 'C29'"),
-        ({"measured": {}}, "measured must hold at least one condition, got none"),
+        ({"measured": {}}, r"measured must hold at least one estimate, all of one unit, got units \[\]"),
+        (
+            {"measured": {"a": ABOVE, "b": between(0.6, 0.8, "points")}},
+            r"measured must hold at least one estimate, all of one unit, got units \['%', 'points'\]",
+        ),
+        ({"at_least": 50}, r"the threshold must be in \[-1, 1\], 0.5 for 50 %, got 50"),
+        ({"at_least": -1.01}, r"the threshold must be in \[-1, 1\], 0.5 for 50 %, got -1.01"),
+        ({"at_least": float("nan")}, r"the threshold must be in \[-1, 1\], 0.5 for 50 %, got nan"),
         ({"at_least": None}, "give exactly one of at_least and at_most, got at_least=None, at_most=None"),
         ({"at_most": 0.5}, "give exactly one of at_least and at_most, got at_least=0.5, at_most=0.5"),
     ],

@@ -30,7 +30,7 @@ def test_the_environment_overrides_the_device(monkeypatch):
     assert device() == torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["toaster", "cuda:99", "cpu:x"])
+@pytest.mark.parametrize("name", ["toaster", "cuda:99", "cpu:x", "meta"])
 def test_a_device_that_is_not_there_is_named_in_the_error(monkeypatch, name):
     monkeypatch.setenv("ROBUSTCOURSE_DEVICE", name)
     with pytest.raises(ValueError, match=f"ROBUSTCOURSE_DEVICE='{name}' is not usable here; use 'cpu'"):
@@ -64,6 +64,16 @@ def test_seeded_gives_the_same_numbers_and_puts_the_state_back_even_after_an_err
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeded_puts_the_state_of_mps_back_too(monkeypatch):
+    state = ["before"]
+    monkeypatch.setattr(torch.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: state[-1])
+    monkeypatch.setattr(torch.mps, "set_rng_state", state.append)
+    with seeded(3):
+        state.append("during")
+    assert state == ["before", "during", "before"]
 
 
 def test_about_prints_versions_device_and_scale(monkeypatch, capsys):

@@ -101,7 +101,7 @@ def curves(
         seen: list[str] = []
         for name, estimates in series.items():
             low, value, high = 100 * np.array([(e.low, e.value, e.high) for e in estimates]).T
-            mark = (marker(name) + "sv^*")[seen.count(colour(name)) % 5]
+            mark = (marker(name) + "sv*X")[seen.count(colour(name)) % 5]
             seen.append(colour(name))
             ax.fill_between(x, low, high, color=colour(name), alpha=0.2, lw=0)
             ax.plot(x, value, line(name), color=colour(name), label=name, marker=mark, ms=4)

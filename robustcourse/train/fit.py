@@ -63,7 +63,7 @@ def fit(
 
     Raises:
         ValueError: a number out of range, labels that the model has no class for, or model and data on two devices.
-        FloatingPointError: the loss or the weights became NaN or infinite; says in which epoch.
+        FloatingPointError: the loss or the logits became NaN or infinite; says in which epoch.
     """
     for name, number in {"epochs": epochs, "batch_size": batch_size}.items():
         if number < 1:
@@ -91,9 +91,10 @@ def fit(
                     try:
                         loss = objective(model, x[index], y[index])
                     except (ValueError, FloatingPointError) as error:  # an attack refuses a model that has diverged
-                        if all(weight.isfinite().all() for weight in model.parameters()):
-                            raise
-                        raise _diverged("the weights became NaN or infinite", epoch) from error
+                        with evaluating(model), torch.no_grad():
+                            if model(x[index]).isfinite().all():
+                                raise
+                        raise _diverged("the logits became NaN or infinite", epoch) from error
                     optimizer.zero_grad()
                     loss.backward()
                     norm = nn.utils.clip_grad_norm_(model.parameters(), float("inf") if clip is None else clip)

@@ -33,6 +33,8 @@ def test_a_data_set_knows_its_shape_and_prints_its_size():
         (X.flatten(1), Y, ValueError, r"x must be of shape \(N, C, H, W\), got \(6, 60\)"),
         (X * 255, Y, ValueError, r"x must lie in \[0, 1\]"),
         (X[:0], Y[:0], ValueError, "x must be a non-empty batch"),
+        (X.double(), Y, TypeError, "x must be float32, as models are, got torch.float64"),
+        (X.half(), Y, TypeError, "x must be float32 or float64"),
         (X, Y[:5], ValueError, "y must have one label for each of the 6 examples"),
         (X, Y.int(), TypeError, "y must be an int64 tensor of labels, got torch.int32"),
     ],

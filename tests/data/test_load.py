@@ -238,9 +238,20 @@ def test_the_cifar_archive_is_downloaded_and_read_without_unpacking(serve, tmp_p
 
 
 def test_a_local_folder_that_lacks_the_files_is_filled_up_by_a_download(serve, monkeypatch, tmp_path):
-    monkeypatch.setenv("ROBUSTCOURSE_DATA", str(tmp_path / "nothing here"))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("ROBUSTCOURSE_DATA", str(tmp_path / "empty"))
     serve(IDX)
     is_mnist(load("mnist"))
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@pytest.mark.parametrize("what", ["nothing", "a file"])
+def test_a_local_folder_that_is_none_is_named_and_nothing_is_downloaded(name, what, monkeypatch, tmp_path):
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("ROBUSTCOURSE_DATA", str(tmp_path / what))
+    monkeypatch.setattr(loading.pooch, "retrieve", lambda *_, **__: pytest.fail("complain instead"))
+    with pytest.raises(ValueError, match=rf"ROBUSTCOURSE_DATA='.*{what}' is no folder; unset it to download instead"):
+        load(name)
 
 
 def test_a_download_with_other_content_is_refused_and_not_kept(serve, tmp_path):

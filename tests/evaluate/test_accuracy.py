@@ -60,6 +60,12 @@ def test_an_attack_that_cheats_is_refused(attack, message):
         robust_accuracy(MODEL, SPLIT, attack)
 
 
+@pytest.mark.parametrize("measure", [robust_accuracy, correct])
+def test_an_attack_towards_the_true_labels_is_refused(measure):
+    with pytest.raises(ValueError, match="attack must not be targeted"):
+        measure(MODEL, SPLIT, PGD(Linf(0.1), targeted=True))
+
+
 def test_the_batch_size_changes_nothing_but_memory():
     assert torch.equal(correct(MODEL, SPLIT, batch_size=3), correct(MODEL, SPLIT))
     attack = PGD(Linf(0.1), random_start=False)

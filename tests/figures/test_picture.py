@@ -55,6 +55,17 @@ def test_ink_takes_the_colour_of_the_page_and_nothing_lies_behind_it():
     assert "#ffffff" not in fills
 
 
+def test_what_a_reader_sees_stays_as_it_was_written():
+    text = f'id="a" url(#b) href="#c" is {INK}'
+    with drawing():
+        fig, ax = plt.subplots()
+        ax.set_title(text)
+    shown = picture(fig, ALT, {"x": [text]})
+    texts = {element.text for element in ElementTree.fromstring(shown.svg).iter("{http://www.w3.org/2000/svg}text")}
+    assert text in texts
+    assert shown.svg.count(INK) == 1
+
+
 def test_two_pictures_on_a_page_share_no_id_and_each_finds_its_own_parts():
     one, other = draw()._repr_html_(), draw(alt="Another line, that is drawn the same way.")._repr_html_()
     assert ids(one)

@@ -6,12 +6,37 @@ import pytest
 import torch
 
 from robustcourse import Estimate
-from robustcourse.figures import COLOURS, colour, curves, guesses, images, intervals
-from robustcourse.figures.style import line
+from robustcourse.figures import (
+    COLOURS,
+    colour,
+    curves,
+    guesses,
+    histogram,
+    images,
+    intervals,
+    lines,
+    picture,
+    plane,
+    plots,
+)
+from robustcourse.figures.style import line, marker
 
 ALT = "What one sees, in a sentence or two."
 LOW, HIGH = Estimate(0.2, 0.1, 0.3, 100), Estimate(0.9, 0.85, 0.95, 100)
 TEXT = {LOW: "20.0 % [10.0, 30.0] (n = 100)", HIGH: "90.0 % [85.0, 95.0] (n = 100)"}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The matplotlib figures behind the pictures of this test."""
+    figures = []
+    monkeypatch.setattr(plots, "picture", lambda fig, *rest: figures.append(fig) or picture(fig, *rest))
+    return figures
+
+
+def marks(ax):
+    """The marker of each labelled curve or dot."""
+    return {name: handle.get_marker() for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +51,11 @@ TEXT = {LOW: "20.0 % [10.0, 30.0] (n = 100)", HIGH: "90.0 % [85.0, 95.0] (n = 10
 )
 def test_the_first_word_of_a_name_is_its_colour(name, expected):
     assert colour(name) == COLOURS[expected]
+
+
+def test_each_family_has_a_marker_of_its_own():
+    names = ("standard, clean", "robust", "certified accuracy", "width 8", "")
+    assert [marker(name) for name in names] == ["o", "D", "P", "^", "^"]
 
 
 def test_attacked_is_dashed_and_certified_dotted():
@@ -57,10 +87,15 @@ def test_images_draw_one_picture_each_and_list_their_titles(channels):
     titles = {"clean": ["a", "b", "c"], "attacked": ["d", "e", "f"]}
     shown = images({"clean": x, "change": x - 0.5, "attacked": x}, titles, ALT, signed=["change"])
     assert shown.svg.count("<image") == 9
-    assert {name: list(column) for name, column in shown.table.items()} == {"image": [1, 2, 3], **titles}
+    assert {name: list(column) for name, column in shown.table.items()} == {
+        "column": [1, 2, 3],
+        **titles,
+        "change, largest": [f"{float(image.abs().max()):.3f}" for image in x - 0.5],
+    }
     for word in ("clean", "change", "attacked", *"abcdef"):
         assert f">{word}</text>" in shown.svg
-    assert list(images({"clean": x}, {}, ALT).table) == ["row"]
+    bare = images({"clean": x}, {}, ALT).table
+    assert {name: list(column) for name, column in bare.items()} == {"column": [1, 2, 3]}
 
 
 def test_a_change_of_nothing_can_be_drawn():
@@ -77,6 +112,16 @@ def test_intervals_show_each_model_for_each_question():
         assert part in shown.svg
 
 
+def test_the_legend_of_intervals_names_every_model_once_with_its_marker(drawn):
+    groups = {"clean": {"standard": HIGH}, "attacked": {"robust": LOW, "standard": LOW}, "certified": {"robust": LOW}}
+    shown = intervals(groups, "x", ALT)
+    (ax,) = drawn[0].axes
+    assert ax.get_legend_handles_labels()[1] == ["standard", "robust"]
+    assert marks(ax) == {"standard": "o", "robust": "D"}
+    for name in ("standard", "robust"):
+        assert shown.svg.count(f">{name}</text>") == 1
+
+
 def test_curves_have_their_colour_line_and_band():
     shown = curves([0, 0.1], {"standard, clean": [HIGH, HIGH], "robust, attacked": [HIGH, LOW]}, "ε", "accuracy", ALT)
     assert shown.table["ε"] == ["0", "0.1"]
@@ -85,6 +130,63 @@ def test_curves_have_their_colour_line_and_band():
     assert shown.svg.count("PolyCollection_") == 2
     alone = curves([0, 0.1], {"standard, clean": [HIGH, HIGH]}, "ε", "accuracy", ALT)
     assert "stroke-dasharray" not in alone.svg
+
+
+@pytest.mark.parametrize("family", ["standard", "robust", "certified", "width"])
+def test_curves_of_one_family_are_told_apart_by_their_marks(family, drawn):
+    curves([0, 1], {f"{family}, {i}": [LOW, HIGH] for i in range(5)}, "ε", "accuracy", ALT)
+    used = list(marks(drawn[0].axes[0]).values())
+    assert used[0] == marker(family)
+    assert len(set(used)) == 5
+
+
+def test_a_log_scale_has_its_ticks_at_the_places_measured(drawn):
+    places = [0.01, 0.03, 1]
+    for scale in ("linear", "log"):
+        curves(places, {"standard": [LOW] * 3}, "ε", "accuracy", ALT, xscale=scale)
+    linear, log = (fig.axes[0] for fig in drawn)
+    assert (linear.get_xscale(), log.get_xscale()) == ("linear", "log")
+    assert log.get_xticks().tolist() == places
+    assert [tick.get_text() for tick in log.get_xticklabels()] == ["0.01", "0.03", "1"]
+    assert not len(log.get_xticks(minor=True))
+
+
+def test_lines_go_through_exact_numbers(drawn):
+    shown = lines([0, 0.5], {"standard, attacked": [2, -1.256], "robust": [3, 3]}, "step", "margin", ALT)
+    assert shown.table == {"step": ["0", "0.5"], "standard, attacked": ["2.00", "-1.26"], "robust": ["3.00", "3.00"]}
+    (ax,) = drawn[0].axes
+    attacked, robust, zero = ax.get_lines()
+    assert attacked.get_xydata().tolist() == [[0, 2], [0.5, -1.256]]
+    assert (attacked.get_linestyle(), robust.get_linestyle()) == ("--", "-")
+    assert (attacked.get_color(), robust.get_color()) == (COLOURS["standard"], COLOURS["robust"])
+    assert list(zero.get_ydata()) == [0, 0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "margin")
+
+
+def test_a_histogram_counts_every_value_and_marks_places(drawn):
+    shown = histogram([0] * 3 + [2] + [4] * 2, {"robust, attacked": 0.25}, "cosine", ALT)
+    assert list(shown.table) == ["cosine, from", "how many"]
+    counted = {low: n for low, n in zip(*shown.table.values(), strict=True) if n != "0"}
+    assert counted == {"0.00": "3", "2.00": "1", "3.90": "2"}  # 40 bins from 0 to 4
+    (mark,) = drawn[0].axes[0].get_lines()
+    assert list(mark.get_xdata()) == [0.25, 0.25]
+    assert (mark.get_color(), mark.get_linestyle()) == (COLOURS["robust"], "--")
+    assert ">robust, attacked</text>" in shown.svg
+
+
+def test_the_plane_shows_how_far_a_box_and_a_ball_move_the_margin(drawn):
+    # Weights (3, −4), start (1, 0): margin 3; a box of ½ takes ½ (3 + 4) from it, a ball of ½ takes ½ · 5.
+    shown = plane([3, -4], [1, 0], 0.5, ALT)
+    assert shown.table == {
+        "shape": ["box, L∞: to the corner", "ball, L2: straight at the line"],
+        "margin before": ["+3.00", "+3.00"],
+        "worst margin": ["-0.50", "+0.50"],
+    }
+    box, ball = drawn[0].axes
+    assert "margin +3.00 → -0.50" in box.get_title()
+    assert "margin +3.00 → +0.50" in ball.get_title()
+    assert box.patches[0].get_bbox().bounds == (0.5, -0.5, 1, 1)
+    assert (ball.patches[0].center, ball.patches[0].radius) == ((1, 0), 0.5)
 
 
 def test_a_guess_stands_beside_the_measurement():
@@ -96,6 +198,11 @@ def test_a_guess_stands_beside_the_measurement():
     assert shown.table["guess"] == ["50 %", "62.5 %"]
     assert ">your guess</text>" in shown.svg
     assert ">measured</text>" in shown.svg
+
+
+def test_a_measurement_beside_a_guess_has_the_marker_of_its_family(drawn):
+    guesses({"standard": 50, "robust": 62.5}, {"standard": LOW, "robust": HIGH})
+    assert [dot.get_marker() for dot in drawn[0].axes[0].get_lines() if len(dot.get_xdata()) == 1] == [*"oXDX"]
 
 
 def test_every_guess_needs_a_measurement():

@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from robustcourse.homework import release
+from robustcourse.homework.student import LESSONS
 from tests import tiny
 from tools import format
 
@@ -60,6 +61,39 @@ def test_it_says_what_it_is_and_has_no_link_that_opens_the_solutions_in_colab(le
     assert "**Student copy** of the lesson [07-tiny](https://" in student.cells[0].source
     assert "/blob/main/lessons/07-tiny.ipynb)" in student.cells[0].source
     assert student.cells[1].source == "# A lesson\n\nIts promise."
+
+
+def test_the_banner_says_what_to_do(lesson):
+    assert release(lesson).cells[0].source == (
+        f"> **Student copy** of the lesson [07-tiny]({LESSONS}07-tiny.ipynb).\n"
+        "> Replace each `raise NotImplementedError(...)` by your own code, then run the check below it.\n"
+        "> A check raises no error when your answer is right, and says what it expected when it is not."
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("02-next.ipynb", f"{LESSONS}02-next.ipynb"),
+        ("02-next.ipynb#end", f"{LESSONS}02-next.ipynb#end"),
+        ("../book/notation.md", LESSONS.replace("lessons/", "book/notation.md")),
+        ("https://arxiv.org/abs/1706.06083", "https://arxiv.org/abs/1706.06083"),
+        ("mailto:a@b.c", "mailto:a@b.c"),
+        ("#exercises", "#exercises"),
+    ],
+)
+def test_links_hold_wherever_the_copy_lies(lesson, link, expected):
+    notebook = nbformat.read(lesson, 4)
+    notebook.cells[0].source += f"\n\nSee [one]({link}) and [two]({link})."
+    tiny.write(notebook, lesson)
+    assert release(lesson).cells[1].source.endswith(f"See [one]({expected}) and [two]({expected}).")
+
+
+def test_code_is_not_searched_for_links(lesson):
+    notebook = nbformat.read(lesson, 4)
+    notebook.cells[1].source = "import math\n\n[math.sqrt][0](4)"
+    tiny.write(notebook, lesson)
+    assert release(lesson).cells[2].source == "import math\n\n[math.sqrt][0](4)"
 
 
 def test_the_copy_is_a_valid_notebook_and_the_lesson_is_left_alone(lesson):
@@ -124,9 +158,10 @@ def test_a_lesson_that_was_not_formatted_is_an_error_and_not_a_leak(lesson):
 def test_a_file_that_is_missing_or_no_notebook_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"lesson: there is no file .*08-none\.ipynb"):
         release(tmp_path / "08-none.ipynb")
-    (tmp_path / "09-text.ipynb").write_text("hello")
-    with pytest.raises(ValueError, match=r"lesson: 09-text\.ipynb: "):
-        release(tmp_path / "09-text.ipynb")
+    for content in ("hello", "", "{}", "[]", "null", '{"nbformat": 4}'):
+        (tmp_path / "09-text.ipynb").write_text(content)
+        with pytest.raises(ValueError, match=r"lesson: 09-text\.ipynb: "):
+            release(tmp_path / "09-text.ipynb")
 
 
 def test_without_nbgrader_the_package_works_and_release_says_what_to_install(lesson, monkeypatch):

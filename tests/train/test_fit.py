@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustcourse import accuracy, fit, mlp
+from robustcourse import PGD, AdversarialTraining, Linf, accuracy, fit, mlp
 from robustcourse.data import Dataset, Split
 
 
@@ -139,9 +139,38 @@ def test_a_loss_that_is_no_number_stops_training_and_names_the_epoch(bad):
         calls.append(1)
         return model(x).mean() * (bad if len(calls) == 5 else 1.0)  # two steps an epoch: the third
 
-    with pytest.raises(FloatingPointError, match=r"the loss became (nan|-?inf) in epoch 3 of 9; lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"the loss became (nan|-?inf) in epoch 3; lower learning_rate"):
         fit(mlp(DATA, width=4), DATA, objective, epochs=9, batch_size=20)
     assert len(calls) == 6
+
+
+@pytest.mark.parametrize("weight", [float("nan"), 1e30])  # products of finite weights overflow too
+def test_an_attack_that_meets_a_diverged_model_names_the_epoch(weight):
+    attack, calls = AdversarialTraining(PGD(Linf(0.1), steps=2)), []
+
+    def objective(model, x, y):
+        calls.append(1)
+        if len(calls) == 5:  # two steps an epoch: the third
+            for parameter in model.parameters():
+                parameter.data.fill_(weight)
+        return attack(model, x, y)
+
+    message = "the logits became NaN or infinite in epoch 3; lower learning_rate or set clip"
+    with pytest.raises(FloatingPointError, match=message) as raised:
+        fit(mlp(DATA, width=4), DATA, objective, epochs=9, batch_size=20)
+    assert isinstance(raised.value.__cause__, (ValueError, FloatingPointError))
+
+
+@pytest.mark.parametrize("error", [ValueError, FloatingPointError])
+def test_an_objectives_own_error_passes_through(error):
+    own = error("mine")
+
+    def objective(model, x, y):
+        raise own
+
+    with pytest.raises(error) as raised:
+        fit(mlp(DATA, width=4), DATA, objective, epochs=1)
+    assert raised.value is own
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,11 @@ def test_adversarial_training_is_the_mean_cross_entropy_at_the_worst_point():
     assert loss > Standard()(model, X, Y)
 
 
+def test_training_towards_the_true_labels_is_refused():
+    with pytest.raises(ValueError, match="attack must not be targeted"):
+        AdversarialTraining(PGD(Linf(0.1), steps=7, targeted=True))
+
+
 @pytest.mark.parametrize("attack", [FGSM(Linf(0.0)), PGD(L2(0.0), steps=2)], ids=["FGSM", "PGD"])
 def test_against_an_attacker_who_may_do_nothing_it_is_standard_training(attack):
     standard, adversarial = mlp(DATA, width=8), mlp(DATA, width=8)
