@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -94,6 +95,30 @@ def test_walls_follow_the_keyboard(see: Any, over: str) -> None:
     page.keyboard.press("Home")
     wait_for_epsilon(page, "0.00")
     assert wrong(page) == before
+
+
+def test_walls_say_nothing_of_an_epsilon_before_all_images_were_attacked(see: Any) -> None:
+    page = see("walls").page
+    wait_for_epsilon(page, "0.00")
+    page.get_by_role("slider").fill("0.2")
+    wait_for_epsilon(page, "0.20")
+    # In one script, so that the page cannot go on to attack before we look.
+    look = """slider => {
+        slider.value = 0.25;
+        slider.dispatchEvent(new Event("input", { bubbles: true, composed: true }));
+        const all = (selector) => [...slider.getRootNode().querySelectorAll(selector)];
+        const texts = [".count", ".badge", ".closeups figcaption"].map((each) => all(each).map((n) => n.textContent));
+        return [...texts, all(".tile.wrong").length, all(".tile.waiting").length];
+    }"""
+    counts, badges, captions, framed, waiting = page.get_by_role("slider").evaluate(look)
+    assert counts == ["wrong: … of 100"] * 2
+    assert set(badges) == {""}
+    assert not any("reads" in caption for caption in captions)
+    assert (framed, waiting) == (0, 200)
+    wait_for_epsilon(page, "0.25")
+    assert page.locator(".tile.waiting").count() == 0
+    for text in page.locator(".count").all_inner_texts():
+        assert re.fullmatch(r"wrong: \d+ of 100 \[\d+\s?%, \d+\s?%\]", text)
 
 
 def test_walls_follow_the_mouse_and_fill_the_table(see: Any) -> None:

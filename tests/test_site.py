@@ -6,7 +6,9 @@ These tests look at _build/html, as `make book` leaves it.
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from robustcourse.claims import CLAIMS, Verdict
+from robustcourse.evaluate import Estimate
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,6 +28,9 @@ else:
     tomllib = pytest.importorskip("tomli", reason="Python 3.10 reads TOML with tomli: pip install tomli")
 
 from conftest import ROOT, find_chromium, serve
+
+from tests import tiny
+from tools import format
 
 SITE = ROOT / "_build" / "html"
 PAGES = sorted(
@@ -216,41 +222,107 @@ def test_unknown_verdict_is_refused(course_site) -> None:
         course_site.split_verdict("perhaps")
 
 
-CELL = """def double(x):
-    ### BEGIN SOLUTION
-    return 2 * x
-    ### END SOLUTION
-"""
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        ({}, "0 of 28 claims are measured so far."),
+        ({"C01": ["holds"]}, "1 of 28 claims are measured so far, in 1 test (holds: 1)."),
+        (
+            {"C01": ["holds", "contradicted"], "C03": ["holds under conditions (ε = 0.1)"], "C04": ["contradicted"]},
+            "3 of 28 claims are measured so far, in 4 tests (holds: 1; holds under conditions: 1; contradicted: 2).",
+        ),
+    ],
+)
+def test_summary_counts_claims_and_their_tests(course_site, verdicts: dict[str, list[str]], said: str) -> None:
+    records = {claim: [{"verdict": verdict} for verdict in found] for claim, found in verdicts.items()}
+    assert course_site.ClaimsLedger.summary(None, records).astext() == said
 
 
-def shown(course_site, show_solutions: bool) -> str:
-    """What a reader sees of a solution cell and its output."""
-    from docutils import nodes
-    from docutils.utils import new_document
+def test_lines_of_the_ledger_break_between_the_parts_of_an_estimate(course_site) -> None:
+    estimate = Estimate(0.5, 0.4, 0.6, 360, observed="× 5 seeds")
+    assert course_site.unbroken(estimate).split(" ") == [
+        "50.0\N{NO-BREAK SPACE}%",
+        "[40.0,\N{NO-BREAK SPACE}60.0]",
+        "(n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}360\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}5\N{NO-BREAK SPACE}seeds)",
+    ]
 
-    document = new_document("lesson")
-    code = nodes.container("", nodes.literal_block(CELL, CELL), classes=["cell_input"])
-    output = nodes.container("", nodes.literal_block("", "the answer is 4"), classes=["cell_output"])
-    document += nodes.container("", code, output, classes=["cell", "tag_hide-input"])
-    app = SimpleNamespace(
-        env=SimpleNamespace(docname="lessons/01-two-models"), config=SimpleNamespace(show_solutions=show_solutions)
+
+# --- Solutions --------------------------------------------------------------------------------------------------------
+
+COLAB = "https://colab.research.google.com/github/robustcourse/robustcourse/blob/main/lessons/01-tiny.ipynb"
+TINY = {
+    "_toc.yml": "format: jb-book\nroot: lessons/01-tiny\n",
+    "_config.yml": f"""
+execute: {{execute_notebooks: "off"}}
+repository: {{url: {REPOSITORY}, branch: main}}
+launch_buttons: {{colab_url: "https://colab.research.google.com"}}
+sphinx: {{local_extensions: {{course_site: {ROOT / "book" / "_ext"}}}}}
+""",
+}
+
+
+@pytest.fixture(scope="module", params=["show", "hide"])
+def lesson(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A lesson's page on a site with and on one without solutions. Each cell prints "from" and its id."""
+    folder = tmp_path_factory.mktemp(request.param)
+    notebook = tiny.lesson()
+    notebook.cells[0].source += f"\n\n[Open in Colab]({COLAB})\n\nAlso [here]({COLAB}), says the author."
+    for cell in notebook.cells:
+        if format.is_solution(cell) or format.is_check(cell):
+            cell.metadata.nbgrader = format.nbgrader(cell)
+        if cell.cell_type == "code":
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"from {cell.id}\n")]
+    path = folder / "lessons" / "01-tiny.ipynb"
+    path.parent.mkdir()
+    notebook.metadata = {"kernelspec": format.KERNEL, "language_info": {"name": "python"}}
+    nbformat.write(notebook, path)
+    for name, text in TINY.items():
+        (folder / name).write_text(text)
+    env = {**os.environ, "ROBUSTCOURSE_SOLUTIONS": request.param}
+    start = "from jupyter_book.cli.main import main; main(['build', '.', '-W', '-q'])"
+    done = subprocess.run([sys.executable, "-c", start], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    site = folder / "_build" / "html"
+    page = BeautifulSoup((site / "lessons" / "01-tiny.html").read_text(encoding="utf-8"), "html.parser")
+    everything = "\n".join(
+        path.read_text(encoding="utf-8") for path in site.rglob("*") if path.suffix in {".html", ".js", ".ipynb"}
     )
-    course_site.show_solutions(app, document)
-    return document.astext()
+    return SimpleNamespace(
+        shows=request.param == "show",
+        page=page,
+        article=page.select_one("article").get_text(),
+        links=[node["href"] for node in page.find_all("a", href=True)],
+        everything=everything,
+    )
 
 
-def test_readers_see_solutions_without_the_graders_marks(course_site) -> None:
-    text = shown(course_site, show_solutions=True)
-    assert "return 2 * x" in text
-    assert "the answer is 4" in text
-    assert "###" not in text
+def test_solutions_are_seen_only_where_they_are_shown(lesson: SimpleNamespace) -> None:
+    assert ("return a + b" in lesson.article) == lesson.shows
+    assert ("return a + b" in lesson.everything) == lesson.shows  # source and search index included
+    assert ('def add(a, b):\n    raise NotImplementedError("your code here")' in lesson.article) != lesson.shows
 
 
-def test_a_site_without_solutions_shows_none(course_site) -> None:
-    text = shown(course_site, show_solutions=False)
-    assert "def double(x):\n    raise NotImplementedError" in text
-    assert "return 2 * x" not in text
-    assert "the answer is 4" not in text
+def test_outputs_of_solutions_and_checks_go_with_the_solutions(lesson: SimpleNamespace) -> None:
+    """A check prints the answer that it accepts. A cell that nbval compares, or any other, gives nothing away."""
+    seen = {name: f"from {name}" in lesson.article for name in ("set-up", "compare", "solution", "check")}
+    assert seen == {"set-up": True, "compare": True, "solution": lesson.shows, "check": lesson.shows}
+
+
+def test_hidden_tests_and_marks_are_never_seen(lesson: SimpleNamespace) -> None:
+    assert "assert add(1, 2) == 3" in lesson.article
+    assert "add(5, 5)" not in lesson.article
+    assert "###" not in lesson.article
+    assert "NBVAL" not in lesson.article
+    assert 'print("equal:", 1 + 1 == 2)' in lesson.article
+
+
+def test_colab_opens_the_lesson_only_where_solutions_are_shown(lesson: SimpleNamespace) -> None:
+    assert lesson.links.count(COLAB) == (3 if lesson.shows else 0)  # the button, the link, the link in a sentence
+    assert len(lesson.page.select("a.btn-colab")) == lesson.shows
+    assert ("Open in Colab" in lesson.article) == lesson.shows
+    assert "says the author." in lesson.article
+    assert [p for p in lesson.page.select("article p") if not p.get_text(strip=True)] == []
+    assert len(lesson.page.select("a.btn-student-copy")) == 1
 
 
 def test_licences_name_what_is_vendored() -> None:

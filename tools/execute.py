@@ -32,6 +32,7 @@ RECORDS = Path("_build/records")
 STAMP = CACHE / "robustcourse.sha256"
 WORKERS = 2
 LIMIT = 600  # seconds that one lesson may take; its budget on one free core is 90
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def key() -> str:
@@ -88,6 +89,7 @@ def run(path: Path) -> tuple[NotebookNode, dict[str, Any], str]:
             client.execute(env={**os.environ, **own})
         except Exception as problem:  # a raising cell, a time limit, a kernel that died: all end this lesson only
             error = f"{path}, {place}: {_short(problem)}"
+        _drop_unseen_widgets(notebook)
         found = {p.name: p.read_text() for p in sorted(records.glob("*.json"))} if records.is_dir() else {}
     measured = {
         "execution_seconds": round(time.monotonic() - start, 1),  # this name is MyST-NB's
@@ -95,6 +97,14 @@ def run(path: Path) -> tuple[NotebookNode, dict[str, Any], str]:
         "records": found,
     }
     return notebook, measured, error
+
+
+def _drop_unseen_widgets(notebook: NotebookNode) -> None:
+    """Forget the state of widgets that no page shows: with it, a page loads the 3.6 MB that would draw them."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    seen = [cell for cell in cells if "remove-output" not in cell.metadata.get("tags", [])]
+    if not any(WIDGET in output.get("data", {}) for cell in seen for output in cell.outputs):
+        notebook.metadata.pop("widgets", None)
 
 
 def _children() -> float:

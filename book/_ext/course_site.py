@@ -55,8 +55,8 @@ def arrange_buttons(
     if not is_lesson(pagename):
         return
     buttons = context["header_buttons"]
-    launch = next(button for button in buttons if button["label"] == "launch-buttons")
-    (colab,) = launch["buttons"]
+    at = next(k for k, button in enumerate(buttons) if button["label"] == "launch-buttons")
+    (colab,) = buttons[at]["buttons"]
     student = {
         "type": "link",
         "url": context["pathto"](student_path(pagename), 1),
@@ -66,32 +66,55 @@ def arrange_buttons(
         "label": "student-copy",
     }
     colab = colab | {"text": "Open in Colab", "tooltip": "Run this lesson in Google Colab", "label": "colab"}
-    buttons[buttons.index(launch) : buttons.index(launch) + 1] = [colab | {"icon": "fas fa-play"}, student]
+    colab["icon"] = "fas fa-play"
+    # Colab opens the lesson as it is in the repository, solutions and all.
+    buttons[at : at + 1] = [colab, student] if app.config.show_solutions else [student]
 
 
 # --- Solutions --------------------------------------------------------------------------------------------------------
 
-MARK = re.compile(r"^[ \t]*(### (BEGIN|END) (SOLUTION|HIDDEN TESTS)|# NBVAL_CHECK_OUTPUT)[ \t]*\n?", re.MULTILINE)
+MARK = re.compile(r"^[ \t]*(### (BEGIN|END) SOLUTION|# NBVAL_CHECK_OUTPUT)[ \t]*\n?", re.MULTILINE)
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION.*?### END SOLUTION[ \t]*$", re.MULTILINE | re.DOTALL)
+HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS[ \t]*\n?", re.MULTILINE | re.DOTALL)
+CHECK = re.compile(r"# Check\b")
 
 
-def show_solutions(app: Sphinx, doctree: nodes.document) -> None:
-    """Drop the marks of grader and nbval from what readers see; if solutions are hidden, drop them and their outputs."""
+def show_lesson(app: Sphinx, doctree: nodes.document) -> None:
+    """Make of the lesson's source what readers may see: no marks and no hidden tests, and solutions only if they are
+    shown."""
     if not is_lesson(app.env.docname):
         return
-    for cell in doctree.findall(nodes.container):
-        if "cell" not in cell["classes"]:
+    for code_input in list(doctree.findall(nodes.container)):
+        if "cell_input" not in code_input["classes"]:
             continue
-        for code in cell.findall(nodes.literal_block):
-            text = code.astext()
-            if not MARK.search(text):
-                continue
+        for code in list(code_input.findall(nodes.literal_block)):
+            source = code.astext()
+            text = HIDDEN.sub("", source)
             if not app.config.show_solutions:
                 text = SOLUTION.sub(r'\1raise NotImplementedError("your code here")', text)
-                for output in [child for child in cell.children if "cell_output" in child["classes"]]:
-                    cell.remove(output)
-            code.rawsource = MARK.sub("", text)
-            code.children = [nodes.Text(code.rawsource)]
+                if SOLUTION.search(source) or CHECK.match(source):  # a check prints the answer that it accepts
+                    drop_outputs(code_input.parent)
+            text = MARK.sub("", text)
+            if text != source:
+                code.rawsource = text.rstrip("\n")
+                code.children = [nodes.Text(code.rawsource)]
+    if not app.config.show_solutions:
+        drop_colab_links(doctree)
+
+
+def drop_outputs(cell: nodes.Element) -> None:
+    for output in [child for child in cell.children if "cell_output" in child["classes"]]:
+        cell.remove(output)
+
+
+def drop_colab_links(doctree: nodes.document) -> None:
+    """Drop links that open the lesson with its solutions, and paragraphs that were nothing but such a link."""
+    for link in list(doctree.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("https://colab."):
+            paragraph = link.parent
+            paragraph.remove(link)
+            if not paragraph.astext().strip():
+                paragraph.parent.remove(paragraph)
 
 
 # --- Descriptions -----------------------------------------------------------------------------------------------------
@@ -171,9 +194,11 @@ class ClaimsLedger(SphinxDirective):
 
     def summary(self, records: dict[str, list[dict[str, Any]]]) -> nodes.paragraph:
         counts = Counter(split_verdict(record["verdict"])[0] for found in records.values() for record in found)
-        told = "; ".join(f"{verdict}: {counts[verdict]}" for verdict in Verdict if counts[verdict])
         text = f"{len(records)} of {len(CLAIMS)} claims are measured so far"
-        return nodes.paragraph("", f"{text} ({told})." if told else f"{text}.")
+        if tests := counts.total():  # a claim that two lessons test is one claim, with two verdicts
+            told = "; ".join(f"{verdict}: {counts[verdict]}" for verdict in Verdict if counts[verdict])
+            text += f", in {tests} test{'s' if tests > 1 else ''} ({told})"
+        return nodes.paragraph("", f"{text}.")
 
     def table(self, records: dict[str, list[dict[str, Any]]]) -> nodes.table:
         body = nodes.tbody()
@@ -198,7 +223,7 @@ class ClaimsLedger(SphinxDirective):
         if where:
             decided.append(nodes.paragraph("", where, classes=["aside"]))
         measured = [
-            nodes.paragraph("", "", nodes.inline("", f"{name}: "), nodes.Text(str(Estimate(**estimate))))
+            nodes.paragraph("", "", nodes.inline("", f"{name}: "), nodes.Text(unbroken(Estimate(**estimate))))
             for name, estimate in record["conditions"].items()
         ]
         return row([[said, test], decided, measured])
@@ -217,6 +242,11 @@ class ClaimsLedger(SphinxDirective):
         )
 
 
+def unbroken(estimate: Estimate) -> str:
+    """An estimate whose lines break between value, interval and n only."""
+    return re.sub(r" %|\[.*?\]|\(.*?\)", lambda part: part[0].replace(" ", "\u00a0"), str(estimate))
+
+
 def row(cells: Any) -> nodes.row:
     """A table row of cells, each a node or a list of nodes."""
     return nodes.row("", *(nodes.entry("", *(cell if isinstance(cell, list) else [cell])) for cell in cells))
@@ -227,7 +257,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("show_solutions", os.environ.get("ROBUSTCOURSE_SOLUTIONS", "show") != "hide", "env", [bool])
     app.add_directive("claims-ledger", ClaimsLedger)
     app.add_directive("lesson-figure", LessonFigure)
-    app.connect("doctree-read", show_solutions)
+    app.connect("doctree-read", show_lesson)
     # After the theme has made its own buttons and tags.
     app.connect("html-page-context", arrange_buttons, priority=900)
     app.connect("html-page-context", describe_lesson, priority=900)

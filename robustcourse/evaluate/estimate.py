@@ -63,8 +63,8 @@ class Estimate:
         from row to row (a lucky seed) and from column to column (an easy example). Both variances are added, with
         Satterthwaite's degrees of freedom; leaving in what they share makes the interval a little too wide rather than
         too narrow. Of a proportion they give an effective sample size for Wilson's interval (Korn & Graubard 1998),
-        which stays inside [0, 1]; of a difference, Student's interval. In simulations it covers the truth in 94 % of cases
-        or more from five seeds on; with three seeds that differ wildly, in about 92 %.
+        which stays inside [0, 1]; of a difference, Student's interval. In simulations it covers the truth in 94 % of
+        cases or more from five seeds on; with three seeds that differ wildly, in about 92 %.
 
         Args:
             hits: (seeds, examples) booleans, for a proportion; or differences of such, −1, 0 or 1, for points.

@@ -130,24 +130,30 @@ function walls(ui, state) {
     closeUp();
   }
 
-  /** Bring one tile up to date, if its result is ready; until then it stays as it was. */
+  /** Bring one tile up to date. Until its result for this ε is ready it is faint and says nothing: the result of
+   *  another ε beside those of this one would be a wall that does not exist. */
   function show(m, i) {
     const result = results[at][m];
-    if (i >= result.done) return;
     const { tile, canvas, badge } = tiles[m][i];
+    const ready = i < result.done;
     const read = result.read[i];
-    const isWrong = read !== labels[i];
-    paint(canvas, image(view.value() === "clean" ? clean : result.x, i));
+    const isWrong = ready && read !== labels[i];
+    paint(canvas, image(ready && view.value() === "attacked" ? result.x : clean, i));
+    tile.classList.toggle("waiting", !ready);
     tile.classList.toggle("wrong", isWrong);
     badge.textContent = isWrong ? read : "";
-    tile.setAttribute("aria-label", `a ${labels[i]}, read as ${read}${isWrong ? ", wrong" : ""}`);
+    const reading = ready ? `read as ${read}${isWrong ? ", wrong" : ""}` : "not yet attacked";
+    tile.setAttribute("aria-label", `a ${labels[i]}, ${reading}`);
     if (i === selected) closeUp();
   }
 
+  /** How many are wrong, once all are known: a part of them is no sample of the whole. */
   function count(m) {
-    const shown = tiles[m].filter(({ tile }) => tile.classList.contains("wrong")).length;
-    const interval = h("span", { class: "quiet" }, ` [${wilson(shown, n).map(percent).join(", ")}]`);
-    counts[m].replaceChildren("wrong: ", h("b", {}, shown), ` of ${n}`, interval);
+    const result = results[at][m];
+    const known = result.done === n;
+    const interval = known ? ` [${wilson(wrong(result), n).map(percent).join(", ")}]` : "";
+    const number = h("b", {}, known ? wrong(result) : "…");
+    counts[m].replaceChildren("wrong: ", number, ` of ${n}`, h("span", { class: "quiet" }, interval));
   }
 
   // --- one image, large
@@ -166,14 +172,14 @@ function walls(ui, state) {
     originals.replaceChildren(h("b", {}, "original"), h("div", {}, `a ${labels[selected]}`));
     models.forEach(({ name }, m) => {
       const [before, now] = [results[0][m], results[at][m]];
-      if (selected >= now.done) return;
+      const ready = selected < now.done;
       const reading = (r) => `${r.read[selected]} (${percent(r.sure[selected])})`;
       const cross = now.read[selected] === labels[selected] ? "" : "✗ ";
       const unattacked = at > 0 && selected < before.done ? `clean: ${reading(before)}` : "";
-      paint(large[m + 1], image(now.x, selected));
+      paint(large[m + 1], image(ready ? now.x : clean, selected));
       verdicts[m].replaceChildren(
         h("b", { class: "word" }, name),
-        h("div", {}, `${cross}reads ${reading(now)}`),
+        h("div", {}, ready ? `${cross}reads ${reading(now)}` : "…"),
         h("div", { class: "quiet" }, unattacked),
       );
     });
@@ -263,6 +269,7 @@ const STYLE = `
 .wall > div { display: grid; grid-template-columns: repeat(10, 1fr); gap: 3px; margin-bottom: 3px; }
 .tile { position: relative; background: var(--ground); border-radius: 3px; cursor: default; }
 .tile.wrong { background: color-mix(in srgb, var(--mark) 30%, var(--paper)); box-shadow: inset 0 0 0 2px var(--mark); }
+.tile.waiting canvas { opacity: 0.45; }
 .tile[aria-selected] { outline: 2px solid var(--text); outline-offset: 1px; z-index: 1; }
 .tile:focus-visible { outline: 3px solid var(--accent); }
 .badge {

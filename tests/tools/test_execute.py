@@ -124,6 +124,20 @@ def test_processor_seconds_are_those_of_the_lesson(course):
     assert data["02-b"]["execution_seconds"] >= 2
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_only_widgets_that_a_page_shows_keep_their_state(course, shown):
+    """Beside text in the same cell, and a cell without a widget that is shown."""
+    notebook = format.read(write("01-a").read_text())
+    cell = tiny.cell(notebook, "compare")
+    cell.source = "import ipywidgets\nprint('text')\nipywidgets.IntSlider()"
+    cell.metadata.tags = [] if shown else ["remove-output"]
+    path = tiny.write(notebook, Path("lessons/01-a.ipynb"))
+    assert execute.main([str(path)]) == 0
+    ran = execute.executed(format.read(path.read_text())).nb
+    assert any(execute.WIDGET in output.get("data", {}) for output in tiny.cell(ran, "compare").outputs)
+    assert ("widgets" in ran.metadata) == shown
+
+
 def test_store_takes_what_marked_cells_printed(course):
     notebook = format.read(write("01-a").read_text())
     tiny.cell(notebook, "compare").source = "# NBVAL_CHECK_OUTPUT\nprint('three')\n3"
