@@ -26,6 +26,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, CacheBundleOut
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 CACHE = Path("_build/.jupyter_cache")  # where `jupyter-book build .` looks
 RECORDS = Path("_build/records")
@@ -71,18 +72,23 @@ def run(path: Path) -> tuple[NotebookNode, dict[str, Any], str]:
         place = f"cell {cell.get('id', cell_index)}"
 
     with tempfile.TemporaryDirectory() as folder:
-        records = Path(folder, "records")
+        workplace = Path(folder, "lesson")
+        workplace.mkdir()
+        records = workplace / "records"
         # The lesson may not find anything but the installed package, as on a reader's machine. One thread each:
         # lessons run side by side, and small networks are slower on two threads than on one.
         # A page shows no progress bars, and nbval would compare their seconds.
         own = {"ROBUSTCOURSE_RECORDS": str(records), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+        # Sockets that are files beside it: two kernels that start at once could be given one network port.
+        sockets = Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder, "kernel"))}})
         client = NotebookClient(
             notebook,
+            config=sockets,
             kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=50"],  # silent about its own plumbing
             on_cell_start=enter,
             record_timing=False,
-            resources={"metadata": {"path": folder}},
+            resources={"metadata": {"path": str(workplace)}},
             timeout_func=lambda _cell: max(1, round(LIMIT - (time.monotonic() - start))),
         )
         try:
