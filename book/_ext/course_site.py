@@ -19,6 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 from robustcourse.claims import CLAIMS, Verdict
 from robustcourse.evaluate import Estimate
 from robustcourse.homework import release
+from robustcourse.homework.student import STUB
 
 LATER = "measured in a later lesson"
 
@@ -91,7 +92,7 @@ def show_lesson(app: Sphinx, doctree: nodes.document) -> None:
             source = code.astext()
             text = HIDDEN.sub("", source)
             if not app.config.show_solutions:
-                text = SOLUTION.sub(r'\1raise NotImplementedError("your code here")', text)
+                text = SOLUTION.sub(rf"\1{STUB}", text)
                 if SOLUTION.search(source) or CHECK.match(source):  # a check prints the answer that it accepts
                     drop_outputs(code_input.parent)
             text = MARK.sub("", text)
