@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,22 +19,39 @@ def per_example(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Threat(ABC):
     """All δ with ‖δ‖ ≤ ε and x + δ in [0, 1].
 
     Args:
         eps: the radius ε, in units of the input range: 0.1 is a tenth of the way from nothing to full.
+        mask: booleans of the shape of one input, True where it may change; everywhere if None. A frame of a picture, a
+            patch, the columns of a table that an attacker can write.
 
     Raises:
-        ValueError: ε is negative or not finite.
+        TypeError: the mask is no tensor of booleans.
+        ValueError: ε is negative or not finite; later, where the mask meets inputs of another shape.
     """
 
     eps: float
+    mask: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise ValueError(f"eps must be a finite number >= 0, got {self.eps}")
+        if self.mask is not None and not (isinstance(self.mask, Tensor) and self.mask.dtype == torch.bool):
+            got = self.mask.dtype if isinstance(self.mask, Tensor) else type(self.mask).__name__
+            raise TypeError(f"mask must be a tensor of booleans, True where the input may change, got {got}")
+
+    def __eq__(self, other: object) -> bool:  # the generated one would ask a tensor for its truth
+        if type(self) is not type(other) or not isinstance(other, Threat) or self.eps != other.eps:
+            return False
+        return self.mask is other.mask or (
+            self.mask is not None and other.mask is not None and torch.equal(self.mask, other.mask)
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.eps))
 
     @abstractmethod
     def norm(self, delta: Tensor) -> Tensor:
@@ -42,15 +59,15 @@ class Threat(ABC):
 
     @abstractmethod
     def dual(self, gradient: Tensor) -> Tensor:
-        """Largest ⟨g, δ⟩ over ‖δ‖ ≤ 1, for each example: (B, ...) to (B,). Times ε: what a linear loss can gain."""
+        """Largest ⟨g, δ⟩ over allowed ‖δ‖ ≤ 1, each example: (B, ...) to (B,). Times ε: what a linear loss can gain."""
 
     @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
         """The δ with ‖δ‖ ≤ 1 that attains `dual`; zero where the gradient is zero. (B, ...) to (B, ...)."""
 
     @abstractmethod
-    def clip(self, delta: Tensor) -> Tensor:
-        """The nearest point (in L2) to each δ with ‖δ‖ ≤ ε. (B, ...) to (B, ...)."""
+    def clip(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
+        """The nearest allowed point (in L2) to each δ with ‖δ‖ ≤ ε, or ≤ a radius of its own, (B,). (B, ...) both."""
 
     @abstractmethod
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
@@ -60,11 +77,15 @@ class Threat(ABC):
         """‖x_adv − x‖ of each example: (B, ...) to (B,)."""
         return self.norm(x_adv - x)
 
+    def ascent(self, x_adv: Tensor, gradient: Tensor) -> Tensor:
+        """Where to step from x_adv: the steepest direction, without regard to the box unless that would lead nowhere."""
+        return self.steepest(gradient)
+
     def project(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """Bring x_adv back into the ball around x, then into [0, 1].
 
         The second step cannot leave the ball: x is in the box, so clamping only moves x_adv towards x. The result is
-        within rounding (1e-6) of the ball, and exactly in the box. For L2 it is inside, though not always nearest.
+        within rounding (1e-6) of the ball, and exactly in the box. For L1 and L2 it is inside, but not always nearest.
         """
         return (x + self.clip(x_adv - x)).clamp(0, 1)
 
@@ -72,8 +93,18 @@ class Threat(ABC):
         """A random point of the threat set around each x: uniform in the ball, then clamped to [0, 1]."""
         return (x + self.draw(x.shape, generator, x.dtype)).clamp(0, 1)
 
+    def free(self, values: Tensor) -> Tensor:
+        """The values (B, ...) where the mask allows a change, zero elsewhere."""
+        if self.mask is None:
+            return values
+        if self.mask.shape != values.shape[1:]:
+            raise ValueError(
+                f"mask must have the shape of one input, {tuple(values.shape[1:])}, got {tuple(self.mask.shape)}"
+            )
+        return values.where(self.mask.to(values.device), 0)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Linf(Threat):
     """Every pixel may move by up to ε, all of them at once: the ball is a cube.
 
@@ -90,20 +121,23 @@ class Linf(Threat):
         return delta.flatten(1).abs().amax(1)
 
     def dual(self, gradient: Tensor) -> Tensor:
-        return gradient.flatten(1).abs().sum(1)
+        return self.free(gradient).flatten(1).abs().sum(1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
-        return gradient.sign()
+        return self.free(gradient).sign()
 
-    def clip(self, delta: Tensor) -> Tensor:
-        return delta.clamp(-self.eps, self.eps)
+    def clip(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
+        if radius is None:
+            return self.free(delta).clamp(-self.eps, self.eps)
+        radius = per_example(radius, delta)
+        return self.free(delta).clamp(-radius, radius)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         unit = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
-        return self.eps * (2 * unit - 1)
+        return self.free(self.eps * (2 * unit - 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class L2(Threat):
     """The straight-line length of the change is at most ε, spread over the pixels as the attacker likes."""
 
@@ -111,20 +145,60 @@ class L2(Threat):
         return delta.flatten(1).norm(dim=1)
 
     def dual(self, gradient: Tensor) -> Tensor:
-        return self.norm(gradient)
+        return self.norm(self.free(gradient))
 
     def steepest(self, gradient: Tensor) -> Tensor:
         # Dividing by the largest entry first keeps the squares of very small gradients from vanishing.
-        tiny = torch.finfo(gradient.dtype).tiny
+        gradient, tiny = self.free(gradient), torch.finfo(gradient.dtype).tiny
         scaled = gradient / per_example(gradient.flatten(1).abs().amax(1).clamp_min(tiny), gradient)
         return scaled / per_example(self.norm(scaled).clamp_min(tiny), gradient)
 
-    def clip(self, delta: Tensor) -> Tensor:
+    def clip(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
+        delta = self.free(delta)
         length = self.norm(delta).clamp_min(torch.finfo(delta.dtype).tiny)
-        return delta * per_example((self.eps / length).clamp_max(1), delta)
+        return delta * per_example(((self.eps if radius is None else radius) / length).clamp_max(1), delta)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         direction = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
-        dimension = direction[0].numel()
+        dimension = direction[0].numel() if self.mask is None else max(1, int(self.mask.sum()))
         radius = torch.rand(shape[:1], generator=generator, device=generator.device, dtype=dtype) ** (1 / dimension)
         return self.steepest(direction) * per_example(self.eps * radius, direction)
+
+
+@dataclass(frozen=True, eq=False)
+class L1(Threat):
+    """The changes of all pixels add up to at most ε: few pixels change, but those may change much."""
+
+    def norm(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1).abs().sum(1)
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        return self.free(gradient).flatten(1).abs().amax(1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        flat = self.free(gradient).flatten(1)
+        best = flat.abs().argmax(1, keepdim=True)  # the whole radius goes into one pixel
+        return torch.zeros_like(flat).scatter(1, best, flat.gather(1, best).sign()).view_as(gradient)
+
+    def ascent(self, x_adv: Tensor, gradient: Tensor) -> Tensor:
+        # A pixel that is already black or white cannot move on: without this, it would be chosen for ever.
+        blocked = ((x_adv <= 0) & (gradient < 0)) | ((x_adv >= 1) & (gradient > 0))
+        return self.steepest(gradient.masked_fill(blocked, 0))
+
+    def clip(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
+        # Shrink all entries by the same amount until they add up to the radius (Duchi et al. 2008).
+        delta = self.free(delta)
+        size = delta.flatten(1).abs()
+        radius = size.new_full(size.shape[:1], self.eps) if radius is None else radius
+        largest = size.sort(1, descending=True).values
+        shrink = (largest.cumsum(1) - radius[:, None]) / torch.arange(1, size.shape[1] + 1, device=size.device)
+        # That amount is right for the most entries that all outlast it; it is also the largest in the row.
+        shrink = shrink.amax(1).clamp_min(0)
+        return delta.sign() * (delta.abs() - per_example(shrink, delta)).clamp_min(0)
+
+    def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        # Exponentials divided by their sum and one more are uniform under the simplex; signs make it the ball.
+        size = torch.empty(shape, device=generator.device, dtype=dtype).exponential_(generator=generator)
+        more = torch.empty(shape[:1], device=generator.device, dtype=dtype).exponential_(generator=generator)
+        size, signs = self.free(size), torch.rand(shape, generator=generator, device=generator.device) < 0.5
+        return self.eps * size.where(signs, -size) / per_example(self.norm(size) + more, size)

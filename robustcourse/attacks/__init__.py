@@ -1,5 +1,25 @@
 """Attacks: frozen configurations that search a threat set for the worst input."""
 
-from robustcourse.attacks.pgd import FGSM, PGD, Attack, cross_entropy
+from robustcourse.attacks.adaptive import BPDA, EOT, Adaptive, transfer
+from robustcourse.attacks.apgd import APGD
+from robustcourse.attacks.attack import Attack
+from robustcourse.attacks.chain import Chain
+from robustcourse.attacks.losses import cross_entropy, dlr, dlr_targeted, margin_loss, margin_targeted
+from robustcourse.attacks.pgd import FGSM, PGD
 
-__all__ = ["FGSM", "PGD", "Attack", "cross_entropy"]
+__all__ = [
+    "APGD",
+    "BPDA",
+    "EOT",
+    "FGSM",
+    "PGD",
+    "Adaptive",
+    "Attack",
+    "Chain",
+    "cross_entropy",
+    "dlr",
+    "dlr_targeted",
+    "margin_loss",
+    "margin_targeted",
+    "transfer",
+]

@@ -102,6 +102,29 @@ export function menu({ label, options, oninput }) {
   return { node, value: () => input.value, fill };
 }
 
+/** Any of a few: checkboxes, one above the other. .fill(options, on) sets [{ value, label, beside, below }], where the
+ *  last two are elements about the option that change with the figure, and the values that are switched on. */
+export function switches({ oninput }) {
+  const id = unique("switches");
+  const label = h("span", { id });
+  const list = h("div", { class: "options" });
+  let inputs = new Map();
+  const fill = (options, on) => {
+    inputs = new Map(options.map(({ value }) => [value, h("input", { type: "checkbox", oninput: () => oninput() })]));
+    const rows = options.map(({ value, label, beside, below }) => {
+      const input = inputs.get(value);
+      input.checked = on.includes(value);
+      beside.id = unique("beside");
+      input.setAttribute("aria-describedby", beside.id);
+      return h("div", {}, h("label", {}, input, label), beside, below);
+    });
+    list.replaceChildren(...rows);
+  };
+  const node = h("div", { class: "switches", role: "group", "aria-labelledby": id }, label, list);
+  const values = () => [...inputs].filter(([, input]) => input.checked).map(([value]) => value);
+  return { node, fill, values, name: (text) => (label.textContent = text) };
+}
+
 // --- pictures ------------------------------------------------------------------------------------
 
 /** A canvas with one pixel for each number. The style scales it up, and turns its ink white where the theme is dark. */
@@ -285,6 +308,10 @@ select {
   font: inherit; color: inherit; background: var(--paper); min-height: 30px; padding: 2px 6px;
   border: 1px solid var(--edge); border-radius: 7px;
 }
+.switches .options { display: grid; gap: 6px; margin-top: 6px; }
+.switches .options > div { display: flex; flex-wrap: wrap; align-items: center; gap: 0 10px; }
+.switches label { display: flex; flex: 1 0 auto; align-items: center; gap: 8px; min-height: 28px; cursor: pointer; }
+.switches input { flex: none; width: 18px; height: 18px; margin: 0; accent-color: var(--accent); cursor: pointer; }
 
 canvas { display: block; width: 100%; image-rendering: pixelated; }
 figure { margin: 0; }

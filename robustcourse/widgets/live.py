@@ -1,7 +1,7 @@
 """A live figure is one piece of HTML: its data, and the few JavaScript modules beside this file that draw it.
 
-The same piece works on a static page, in JupyterLab and in Colab. The networks are computed in the page itself, so a
-reader can attack them by dragging a slider. Weights travel as float16 (rounded by less than a part in two thousand),
+The same piece works on a static page, in JupyterLab and in Colab. Networks are computed in the page itself, so a
+reader can attack them by dragging a slider; `worst_case` brings answers that were measured before. Weights travel as float16 (rounded by less than a part in two thousand),
 so a prediction that hangs by a hair may differ from the one PyTorch makes in float32.
 """
 
@@ -12,11 +12,12 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ from robustcourse.checks import evaluating
 from robustcourse.data import Split
 from robustcourse.models import Normalize
 
-FIGURES = ("walls", "lab")
+FIGURES = ("walls", "lab", "worst")
 SHARED = ("d3", "nn", "attack", "base")  # in the order in which they build on each other
 
 State = Mapping[str, Any]
@@ -35,7 +36,7 @@ class Live:
     """A figure that the reader can move.
 
     Args:
-        figure: which one, "walls" or "lab": the name of its module.
+        figure: which one, "walls", "lab" or "worst": the name of its module.
         state: what the figure shows, as JSON can hold it.
         title: a line above the figure.
         alt: what there is to see, for readers who cannot see it or have no JavaScript.
@@ -125,6 +126,63 @@ def attack_lab(models: Mapping[str, nn.Module], split: Split, count: int = 20) -
         alt="Pick an image, a model, a norm, an attack and its size. The figure shows the image, the change magnified "
         "and the attacked image, the probabilities before and after, and the loss along the steps of the attack.",
     )
+
+
+def worst_case(defences: Mapping[str, Mapping[str, Tensor]], eps: Sequence[float], threat: str = "ε (L∞)") -> Live:
+    """Accuracy over ε of a defence, under all the attacks together that the reader switches on: lesson 03's figure.
+
+    Args:
+        defences: for each defence by name, two to seven attacks by name, the naive one first: it is on at the start.
+            An attack gives (E, N) booleans: is image n still read right when it is attacked within eps[e]? N may differ
+            between defences. The rows of ε = 0 are clean; an image that is misread there counts as wrong at every ε,
+            for an attacker may leave it as it is.
+        eps: E ≥ 2 increasing radii in [0, 1], 0 the first.
+        threat: name of the radius and its norm.
+
+    Raises:
+        TypeError: an attack gives no tensor of booleans.
+        ValueError: radii, or number or shapes of attacks, are not as said; attacks of a defence differ at ε = 0.
+    """
+    radii = [float(value) for value in eps]
+    rising = all(a < b for a, b in zip(radii, radii[1:], strict=False))
+    if len(radii) < 2 or radii[0] != 0 or not rising or radii[-1] > 1:
+        raise ValueError(f"eps must be two or more increasing numbers in [0, 1], 0 the first, got {radii}")
+    if not defences:
+        raise ValueError("defences must hold at least one, got none")
+    return Live(
+        "worst",
+        {
+            "eps": radii,
+            "threat": threat,
+            "defences": [_defence(name, attacks, len(radii)) for name, attacks in defences.items()],
+        },
+        title="One attack, or the worst of several",
+        alt="Accuracy of a defence over the size ε of the change. Pick a defence and switch attacks on and off: an image "
+        "counts as right only if it survives every attack that is switched on. A list says what each attack breaks.",
+    )
+
+
+def _defence(name: str, attacks: Mapping[str, Tensor], radii: int) -> dict[str, Any]:
+    """What the page needs to know of a defence, eight booleans to a byte."""
+    if not 2 <= len(attacks) <= 7:
+        raise ValueError(f"defences[{name!r}] must hold two to seven attacks, got {len(attacks)}")
+    packed = []
+    first = next(iter(attacks))
+    for attack, survives in attacks.items():
+        what = f"defences[{name!r}][{attack!r}]"
+        if not isinstance(survives, Tensor) or survives.dtype != torch.bool:
+            got = survives.dtype if isinstance(survives, Tensor) else type(survives).__name__
+            raise TypeError(f"{what} must be a tensor of booleans, True where an image survives, got {got}")
+        if survives.dim() != 2 or len(survives) != radii or survives.shape[1] == 0:
+            raise ValueError(f"{what} must have shape ({radii}, N), a row for each eps, got {tuple(survives.shape)}")
+        if survives.shape != attacks[first].shape:
+            n = attacks[first].shape[1]
+            raise ValueError(f"{what} must be of the {n} images of {first!r}, got {survives.shape[1]}")
+        if not torch.equal(survives[0].cpu(), attacks[first][0].cpu()):
+            raise ValueError(f"{what} must have the row of ε = 0, where nothing is attacked, that {first!r} has")
+        bits = np.packbits((survives & survives[0]).cpu().numpy())
+        packed.append({"name": attack, "survives": base64.b64encode(bits.tobytes()).decode()})
+    return {"name": name, "images": attacks[first].shape[1], "attacks": packed}
 
 
 def _state(models: Mapping[str, nn.Module], split: Split, count: int) -> dict[str, Any]:

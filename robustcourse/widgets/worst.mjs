@@ -1,0 +1,243 @@
+// The worst case: accuracy of a defence over ε, under all the attacks together that the reader has switched on.
+import { chart, h, menu, percent, slider, switches, table, wilson } from "./base.mjs";
+import { d3 } from "./d3.mjs";
+
+// Each attack has a shape of its own, in the chart and beside its name: lines that cross would be mixed up.
+const SHAPES = [
+  "M0-4a4 4 0 1 0 .01 0z",
+  "M-3.5-3.5h7v7h-7z",
+  "M0-4.8 4.6 3.4h-9.2z",
+  "M0-5 5 0 0 5-5 0z",
+  "M0 4.8 4.6-3.4h-9.2z",
+  "M-3.6-3.6 3.6 3.6M-3.6 3.6 3.6-3.6",
+  "M0-4.6V4.6M-4.6 0H4.6",
+];
+
+function worst(ui, state) {
+  const { eps, threat } = state;
+  const at = (bits, e, n) => bits.subarray(e * n, (e + 1) * n);
+  // attack.rows[e][i]: does image i survive at eps[e]? At ε = 0 all attacks of a defence leave the same images.
+  const defences = state.defences.map(({ name, images: n, attacks }) => {
+    const made = attacks.map((attack, k) => {
+      const bits = unpack(attack.survives, eps.length * n);
+      return { name: attack.name, shape: SHAPES[k], rows: eps.map((_, e) => at(bits, e, n)) };
+    });
+    return { name, n, attacks: made, clean: made[0].rows[0] };
+  });
+  const digits = decimals(eps);
+  const written = (e) => eps[e].toFixed(digits);
+
+  // --- controls
+  const pick = menu({
+    label: "Defence",
+    options: defences.map(({ name }, d) => ({ value: d, label: name })),
+    oninput: () => (refill(), update()),
+  });
+  // One step is one measured ε, whatever the distance to the next.
+  const budget = slider({
+    label: `${threat} =`,
+    max: eps.length - 1,
+    step: 1,
+    value: Math.floor(eps.length / 2),
+    say: written,
+    oninput: () => update(),
+  });
+  const tried = switches({ oninput: () => update() });
+  const unattacked = h("p", { class: "quiet" });
+  const words = h("p", { class: "verdict" });
+
+  // --- the chart
+  const [width, height] = [340, 250];
+  const x = d3.scaleLinear([0, eps.at(-1)], [42, width - 12]);
+  const y = d3.scaleLinear([0, 1], [height - 44, 28]);
+  const picture = chart({
+    width,
+    height,
+    x,
+    y,
+    label: "Accuracy against ε, under each attack alone and in the worst case; numbers are in the table below.",
+    below: threat,
+    beside: "right answers",
+    xTicks: (axis) => axis.ticks(5),
+    yTicks: (axis) => axis.tickValues([0, 0.25, 0.5, 0.75, 1]).tickFormat(percent),
+  });
+  const part = (tag, name) => picture.marks.append(tag).attr("class", name);
+  const band = part("path", "band");
+  const now = part("line", "now").attr("y1", y(0)).attr("y2", y(1));
+  const singles = part("g", "singles");
+  const line = part("path", "worst");
+  const dot = part("circle", "dot").attr("r", 5);
+  const note = part("text", "note");
+
+  // --- one defence: its attacks as switches, its table
+  let defence, credits, numbers;
+  const tables = h("div");
+
+  function refill() {
+    defence = defences[pick.value()];
+    const { attacks, n } = defence;
+    credits = attacks.map(() => ({ count: h("span"), bar: h("span", { class: "bar", "aria-hidden": "true" }) }));
+    const options = attacks.map(({ name, shape }, k) => {
+      const { count, bar } = credits[k];
+      return { value: k, label: h("span", { class: "attack" }, sample(shape), name), beside: count, below: bar };
+    });
+    tried.fill(options, [0]);
+    const wrong = n - total(defence.clean);
+    unattacked.textContent = `${wrong} of ${n} are misread without an attack: no attack is credited with them.`;
+    numbers = table(`Right answers of ${n}: in the worst case, and under each attack alone`, [
+      "ε",
+      "worst case",
+      "interval",
+      ...attacks.map(({ name }) => name),
+    ]);
+    tables.replaceChildren(numbers.node);
+  }
+
+  function update() {
+    const { name, n, attacks, clean } = defence;
+    const e = budget.value();
+    const on = tried.values().map((k) => attacks[k]);
+    const right = eps.map((_, e) => total(standing(clean, rowsAt(on, e))));
+
+    // --- the lines
+    const where = (e) => x(eps[e]);
+    const all = eps.map((_, e) => e);
+    const bounds = (e) => wilson(right[e], n).map(y);
+    band.attr("d", d3.area(where, (e) => bounds(e)[0], (e) => bounds(e)[1])(all));
+    line.attr("d", d3.line(where, (e) => y(right[e] / n))(all)).classed("clean", on.length === 0);
+    singles.selectAll("*").remove();
+    on.forEach(({ rows, shape }, k) => {
+      const height = (e) => y(total(rows[e]) / n);
+      singles.append("path").attr("class", "single").attr("d", d3.line(where, height)(all));
+      // The shapes of lines that run together take turns, so that each can be seen.
+      for (const e of all.slice(1).filter((e) => (e - 1 - k) % on.length === 0)) {
+        const mark = singles.append("path").attr("class", "shape").attr("d", shape);
+        mark.attr("transform", `translate(${where(e)} ${height(e)})`);
+      }
+    });
+
+    // --- the chosen ε
+    const share = right[e] / n;
+    now.attr("x1", where(e)).attr("x2", where(e));
+    dot.attr("cx", where(e)).attr("cy", y(share));
+    // Nothing is drawn below the worst case, so there its name has room; near the bottom it stands above.
+    note.text(`${on.length ? "worst case" : "clean"} ${percent(share)}`);
+    note.attr("x", where(e) + (2 * e < eps.length ? 8 : -8)).attr("text-anchor", 2 * e < eps.length ? "start" : "end");
+    note.attr("y", y(share) + (share > 0.2 ? 20 : -11));
+
+    tried.name(`Attacks, and how many of ${n} images each breaks by itself at ε = ${written(e)}`);
+    const only = alone(clean, rowsAt(on, e));
+    attacks.forEach((attack, k) => {
+      const breaks = total(clean) - total(attack.rows[e]);
+      const mine = on.length > 1 && on.includes(attack) ? only[on.indexOf(attack)] : 0;
+      credits[k].count.textContent = mine ? `${breaks}, ${mine} only by it` : breaks;
+      credits[k].bar.style.setProperty("--breaks", `${(100 * breaks) / n}%`);
+      credits[k].bar.style.setProperty("--mine", `${(100 * mine) / n}%`);
+    });
+
+    const names = on.map((attack) => attack.name);
+    const [start, number, end] = sentence({ eps: written(e), right: right[e], n, names, of: attacks.length, only });
+    words.replaceChildren(start, h("b", {}, number), end);
+    ui.say(`${name}. ${start}${number}${end}`);
+    const interval = (k) => wilson(k, n).map(percent).join(" to ");
+    numbers.fill(all.map((e) => [written(e), right[e], interval(right[e]), ...attacks.map((a) => total(a.rows[e]))]));
+  }
+
+  ui.body.append(
+    h("style", {}, STYLE),
+    h("div", { class: "controls" }, pick.node, budget.node),
+    h("div", { class: "both" }, picture.node, h("div", {}, tried.node, unattacked)),
+    words,
+  );
+  ui.tables.append(tables);
+  refill();
+  update();
+}
+
+const rowsAt = (attacks, e) => attacks.map(({ rows }) => rows[e]);
+
+/** A piece of an attack's line with its shape, to stand beside its name. */
+function sample(shape) {
+  const svg = d3.select(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
+  svg.attr("viewBox", "-16 -7 32 14").attr("class", "sample").attr("aria-hidden", "true");
+  svg.append("path").attr("class", "single").attr("d", "M-16 0H16");
+  svg.append("path").attr("class", "shape").attr("d", shape);
+  return svg.node();
+}
+
+// --- arithmetic: an image is 1 where it is read right, 0 where it is not --------------------------
+
+/** The first n bits of a base64 string, one number each; the first of a byte is its highest. */
+export function unpack(text, n) {
+  const bytes = atob(text);
+  return Uint8Array.from({ length: n }, (_, i) => (bytes.charCodeAt(i >> 3) >> (7 - (i & 7))) & 1);
+}
+
+export function total(bits) {
+  return bits.reduce((sum, bit) => sum + bit, 0);
+}
+
+/** The images that survive every attack, of which each gives a row; without attacks, those that are read right clean. */
+export function standing(clean, rows) {
+  return clean.map((bit, i) => bit & rows.every((row) => row[i]));
+}
+
+/** How many images each attack breaks that no other of them breaks. */
+export function alone(clean, rows) {
+  return rows.map((row, k) => total(standing(clean, rows.filter((_, other) => other !== k))) - total(standing(clean, rows)));
+}
+
+/** How many decimals tell these numbers to three digits; two or more. */
+export function decimals(numbers) {
+  const needed = numbers.map((v) => String(+v.toPrecision(3)).split(".")[1]?.length ?? 0);
+  return Math.max(2, ...needed);
+}
+
+// --- words ---------------------------------------------------------------------------------------
+
+/** What the chart says at one ε, as three pieces of text: the number stands in the middle. */
+export function sentence({ eps, right, n, names, of, only }) {
+  const [low, high] = wilson(right, n).map((share) => Math.round(100 * share));
+  const number = `${percent(right / n)} [${low}, ${high}]`;
+  if (names.length === 0) return ["Without an attack this defence reads ", number, ". None is switched on."];
+  const start = `At ε = ${eps} this defence reads `;
+  if (names.length === 1) return [start, number, ` against ${names[0]}. Switched on: 1 of ${of} attacks.`];
+  const switched = `Switched on: ${list(names)}.`;
+  return [start, number, ` against the worst of ${names.length} attacks. ${switched} ${leader(names, only)}`];
+}
+
+/** Which attack breaks the most images that no other breaks. */
+function leader(names, only) {
+  const most = Math.max(...only);
+  if (most === 0) return "No image falls to one of them only.";
+  const first = names.filter((_, k) => only[k] === most);
+  const images = `${most} ${most === 1 ? "image" : "images"}`;
+  if (first.length > 1) return `${list(first)} break the most that no other breaks: ${images} each.`;
+  return `${first[0]} breaks the most that no other breaks: ${images}.`;
+}
+
+function list(names) {
+  return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
+}
+
+const STYLE = `
+.menu { flex-wrap: wrap; max-width: 100%; }
+select { max-width: 100%; }
+.both { display: grid; grid-template-columns: minmax(0, 1.35fr) minmax(0, 1fr); gap: 16px 28px; align-items: start; }
+.switches { margin-bottom: 10px; }
+.attack { display: inline-flex; align-items: center; gap: 8px; }
+.sample { flex: none; width: 32px; }
+.bar { display: block; height: 5px; border-radius: 2px; background:
+  linear-gradient(to right, var(--accent) var(--mine), var(--edge) var(--mine) var(--breaks), var(--line) var(--breaks)); }
+.band { fill: var(--accent); opacity: 0.16; }
+.single { fill: none; stroke: var(--edge); stroke-width: 1.4; stroke-dasharray: 4 3; }
+.shape { fill: var(--paper); stroke: var(--quiet); stroke-width: 1.5; }
+.worst { fill: none; stroke: var(--accent); stroke-width: 3.2; stroke-dasharray: 10 3; }
+.worst.clean { stroke-dasharray: none; }
+.now { stroke: var(--quiet); }
+.dot { fill: var(--accent); stroke: var(--paper); stroke-width: 1.5; }
+svg .note { font-weight: 650; fill: var(--text); stroke: var(--paper); stroke-width: 4; paint-order: stroke; }
+@container (max-width: 620px) {
+  .both { grid-template-columns: minmax(0, 1fr); }
+}
+`;
