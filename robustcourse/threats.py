@@ -19,6 +19,15 @@ def per_example(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
+def passable(x_adv: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient without the entries that lead out of the box: a pixel that is black or white cannot move on.
+
+    In L1 and L2 a step has a length to spend on all pixels together, and would waste it on such pixels: on digits half
+    of it, since most of the paper is empty.
+    """
+    return gradient.masked_fill(((x_adv <= 0) & (gradient < 0)) | ((x_adv >= 1) & (gradient > 0)), 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Threat(ABC):
     """All δ with ‖δ‖ ≤ ε and x + δ in [0, 1].
@@ -78,8 +87,8 @@ class Threat(ABC):
         return self.norm(x_adv - x)
 
     def ascent(self, x_adv: Tensor, gradient: Tensor) -> Tensor:
-        """Where to step from x_adv: the steepest direction, without regard to the box unless that would lead nowhere."""
-        return self.steepest(gradient)
+        """Where to step from x_adv: the steepest direction that the box leaves open."""
+        return self.steepest(passable(x_adv, gradient))
 
     def project(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """Bring x_adv back into the ball around x, then into [0, 1].
@@ -125,6 +134,9 @@ class Linf(Threat):
 
     def steepest(self, gradient: Tensor) -> Tensor:
         return self.free(gradient).sign()
+
+    def ascent(self, x_adv: Tensor, gradient: Tensor) -> Tensor:
+        return self.steepest(gradient)  # each pixel moves for itself, and one at the border takes nothing from others
 
     def clip(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
         if radius is None:
@@ -179,11 +191,6 @@ class L1(Threat):
         flat = self.free(gradient).flatten(1)
         best = flat.abs().argmax(1, keepdim=True)  # the whole radius goes into one pixel
         return torch.zeros_like(flat).scatter(1, best, flat.gather(1, best).sign()).view_as(gradient)
-
-    def ascent(self, x_adv: Tensor, gradient: Tensor) -> Tensor:
-        # A pixel that is already black or white cannot move on: without this, it would be chosen for ever.
-        blocked = ((x_adv <= 0) & (gradient < 0)) | ((x_adv >= 1) & (gradient > 0))
-        return self.steepest(gradient.masked_fill(blocked, 0))
 
     def clip(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
         # Shrink all entries by the same amount until they add up to the radius (Duchi et al. 2008).

@@ -14,8 +14,9 @@ from conftest import serve
 from torch import nn
 
 from robustcourse.data import Split
+from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
-from robustcourse.widgets import attack_lab, two_walls
+from robustcourse.widgets import attack_lab, two_walls, worst_case
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
 
@@ -25,6 +26,33 @@ def page_of(*figures: str) -> str:
     # An icon that is no file: browsers ask for one, whatever the page says.
     head += '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"></head>'
     return f"{head}<body><main><h1>Live figures</h1>{''.join(figures)}</main></body></html>"
+
+
+EPS = [0, 0.05, 0.1, 0.15, 0.2]
+
+
+def measured(seed: int, attacks: dict[str, float]) -> dict[str, torch.Tensor]:
+    """Made-up answers: the more an attack can do, the more of 80 images it breaks; three are misread anyway."""
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.arange(80) >= 3
+    strength = torch.tensor(EPS)[:, None]
+    return {name: clean & (power * strength <= torch.rand(80, generator=generator)) for name, power in attacks.items()}
+
+
+DEFENCES = {
+    "masked": measured(0, {"PGD": 0.1, "APGD": 3.0, "Square": 2.0}),
+    "sturdy": measured(1, {"FGSM": 0.5, "a walk with a name longer than there is room for beside it": 1.5}),
+}
+
+
+def verdict(defence: str, on: list[str], e: int) -> str:
+    """The beginning of what the figure must say, from torch and the package's interval."""
+    attacks = DEFENCES[defence]
+    clean = next(iter(attacks.values()))[0]
+    estimate = Estimate.proportion(torch.stack([clean, *(attacks[name][e] for name in on)]).all(0))
+    value, low, high = (f"{100 * v:.0f}" for v in (estimate.value, estimate.low, estimate.high))
+    start = f"At ε = {EPS[e]:.2f} this" if on else "Without an attack this"
+    return f"{start} defence reads {value} % [{low}, {high}]"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "lab": page_of(lab),
         "both": page_of(walls, lab),
         "four": page_of(walls, lab, walls, lab),
+        "worst": page_of(worst_case(DEFENCES, EPS)._repr_html_()),
     }.items():
         (to / f"{name}.html").write_text(html, "utf-8")
     return to
@@ -268,3 +297,111 @@ def test_copies_of_a_figure_move_on_their_own(see: Any) -> None:
     counts = page.locator(".count b").all_inner_texts()
     assert counts[0] != "0"
     assert counts[2] == "0"
+
+
+def expect_verdict(page: Any, text: str) -> None:
+    playwright.expect(page.locator(".verdict")).to_contain_text(text)
+
+
+def checked(page: Any) -> list[bool]:
+    return [box.is_checked() for box in page.get_by_role("checkbox").all()]
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_the_worst_case_follows_the_switches(see: Any, over: str) -> None:
+    page = see("worst", over).page
+    assert checked(page) == [True, False, False]
+    expect_verdict(page, verdict("masked", ["PGD"], 2))
+    expect_verdict(page, "against PGD. Switched on: 1 of 3 attacks.")
+    page.get_by_role("checkbox", name="Square").check()
+    expect_verdict(page, verdict("masked", ["PGD", "Square"], 2))
+    page.get_by_role("checkbox", name="APGD").check()
+    expect_verdict(page, verdict("masked", ["PGD", "APGD", "Square"], 2))
+    expect_verdict(page, "against the worst of 3 attacks. Switched on: PGD, APGD and Square.")
+    assert page.locator(".singles .single").count() == 3
+    shapes = page.locator(".singles .shape").evaluate_all("all => all.map((path) => path.getAttribute('d'))")
+    assert len(set(shapes)) == 3
+    page.get_by_role("checkbox", name="PGD", exact=True).uncheck()
+    page.get_by_role("checkbox", name="APGD").uncheck()
+    expect_verdict(page, verdict("masked", ["Square"], 2))
+
+
+def test_the_worst_case_answers_the_keyboard(see: Any) -> None:
+    page = see("worst").page
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowRight")
+    expect_verdict(page, verdict("masked", ["PGD"], 3))
+    assert page.get_by_role("slider").get_attribute("aria-valuetext") == "0.15"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert checked(page) == [True, True, False]
+    expect_verdict(page, verdict("masked", ["PGD", "APGD"], 3))
+
+
+def test_the_worst_case_of_no_attack_is_clean_accuracy(see: Any) -> None:
+    page = see("worst").page
+    dashes = "line => getComputedStyle(line).strokeDasharray"
+    assert page.locator("path.worst").evaluate(dashes) != "none"
+    page.get_by_role("checkbox", name="PGD", exact=True).uncheck()
+    expect_verdict(page, verdict("masked", [], 2))
+    assert page.locator("path.worst").evaluate(dashes) == "none"
+    assert page.locator(".singles *").count() == 0
+
+
+def test_another_defence_brings_its_attacks_and_keeps_epsilon(see: Any) -> None:
+    page = see("worst").page
+    page.get_by_role("checkbox", name="APGD").check()
+    page.get_by_role("slider").fill("4")
+    page.get_by_role("combobox").select_option(label="sturdy")
+    assert checked(page) == [True, False]
+    expect_verdict(page, verdict("sturdy", ["FGSM"], 4))
+    page.get_by_role("checkbox", name="a walk").check()
+    expect_verdict(page, verdict("sturdy", list(DEFENCES["sturdy"]), 4))
+
+
+def test_the_credit_list_counts_what_each_attack_breaks(see: Any) -> None:
+    page = see("worst").page
+    page.get_by_role("slider").fill("4")
+    group = page.get_by_role("group", name="Attacks, and how many of 80 images each breaks by itself at ε = 0.20")
+    rows = group.locator(".options > div")
+    attacks = DEFENCES["masked"]
+    breaks = {name: int((bits[0] & ~bits[4]).sum()) for name, bits in attacks.items()}
+    assert [int(row.split()[-1]) for row in rows.all_inner_texts()] == list(breaks.values())
+    page.get_by_role("checkbox", name="APGD").check()
+    only = int((attacks["PGD"][4] & ~attacks["APGD"][4]).sum())
+    expected = f"{breaks['APGD']} (only it: {only})"
+    playwright.expect(rows.nth(1)).to_contain_text(expected)
+    playwright.expect(page.get_by_role("checkbox", name="APGD")).to_have_accessible_description(expected)
+    playwright.expect(rows.nth(2)).not_to_contain_text("only")  # it is not switched on
+    playwright.expect(page.locator(".quiet")).to_contain_text("3 of 80 are misread without an attack")
+
+
+def test_the_worst_case_in_numbers_and_aloud(see: Any) -> None:
+    page = see("worst").page
+    page.get_by_role("checkbox", name="APGD").check()
+    page.get_by_text("The numbers behind this figure").click()
+    attacks = DEFENCES["masked"]
+    both = attacks["PGD"] & attacks["APGD"]
+    for e, eps in enumerate(EPS):
+        row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=f"{eps:.2f}"))
+        cells = row.get_by_role("cell").all_inner_texts()
+        assert int(cells[0]) == int(both[e].sum())
+        assert [int(text) for text in cells[2:]] == [int(bits[e].sum()) for bits in attacks.values()]
+    said = f"masked. {verdict('masked', ['PGD', 'APGD'], 2)}"
+    playwright.expect(page.get_by_role("status")).to_contain_text(said)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 320), ("dark", 320), ("light", 900), ("dark", 900)])
+def test_everyone_can_use_the_worst_case(see: Any, theme: str, width: int) -> None:
+    seen = see("worst", theme=theme, width=width)
+    seen.page.get_by_text("The numbers behind this figure").click()
+    for defence in DEFENCES:
+        seen.page.get_by_role("combobox").select_option(label=defence)
+        for box in seen.page.get_by_role("checkbox").all():
+            box.check()
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = [part.bounding_box() for part in seen.page.locator(".frame, .switches label, .controls > *").all()]
+        frame, *parts = boxes
+        assert all(frame["x"] < part["x"] and part["x"] + part["width"] < frame["x"] + frame["width"] for part in parts)

@@ -3,19 +3,26 @@
 from robustcourse.attacks.adaptive import BPDA, EOT, Adaptive, transfer
 from robustcourse.attacks.apgd import APGD
 from robustcourse.attacks.attack import Attack
+from robustcourse.attacks.autoattack import AutoAttack
 from robustcourse.attacks.chain import Chain
+from robustcourse.attacks.fmn import FMN, MinimumNorm
 from robustcourse.attacks.losses import cross_entropy, dlr, dlr_targeted, margin_loss, margin_targeted
 from robustcourse.attacks.pgd import FGSM, PGD
+from robustcourse.attacks.square import Square
 
 __all__ = [
     "APGD",
     "BPDA",
     "EOT",
     "FGSM",
+    "FMN",
     "PGD",
     "Adaptive",
     "Attack",
+    "AutoAttack",
     "Chain",
+    "MinimumNorm",
+    "Square",
     "cross_entropy",
     "dlr",
     "dlr_targeted",

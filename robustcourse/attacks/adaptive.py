@@ -1,7 +1,7 @@
 """Adaptive attacks: an attack on another view of the model, one that the defence has not spoiled.
 
-A defence that breaks gradients breaks the attack, not the model's errors. The attacker replaces what is in the way, runs
-the same attack on the replacement, and takes the points back to the defended model.
+A defence that breaks gradients breaks the attack, and leaves the model's errors where they were. The attacker replaces
+what is in the way, runs the same attack on the replacement, and takes the points back to the defended model.
 
 Sources: Athalye, Carlini & Wagner 2018 (arXiv:1802.00420); EOT, Athalye et al. 2018 (arXiv:1707.07397); transfer,
 Papernot et al. 2016 (arXiv:1605.07277).

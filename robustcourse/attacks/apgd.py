@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
-from robustcourse.attacks.attack import Attack, Standing, check_gradient, misread, query, slope
-from robustcourse.attacks.losses import Loss, TargetedLoss, cross_entropy
+from robustcourse.attacks.attack import Attack, Standing, check_gradient, likeliest, misread, query, slope
+from robustcourse.attacks.losses import cross_entropy
 from robustcourse.threats import per_example
 
 
@@ -42,7 +43,7 @@ class APGD(Attack):
     """
 
     steps: int = 100
-    loss: Loss | TargetedLoss = cross_entropy
+    loss: Callable[..., Tensor] = cross_entropy
     targets: int = 9
     restarts: int = 1
     early_exit: bool = False
@@ -55,10 +56,8 @@ class APGD(Attack):
 
     def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         logits = query(model, x, y)
-        targets = y[None]  # one walk, towards no class in particular
-        if self._targeted:
-            likeliest = logits.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
-            targets = likeliest.T[: min(self.targets, logits.shape[1] - 1)]
+        # Without a target, there is one walk, towards no class in particular.
+        targets = likeliest(logits, y, self.targets) if self._targeted else y[None]
         x_adv, left = x.clone(), torch.arange(len(x), device=x.device)
         for target in targets.repeat(self.restarts, 1):
             x_adv[left], fell = self._walk(model, x[left], y[left], target[left], generator)

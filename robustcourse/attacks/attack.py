@@ -19,6 +19,8 @@ from robustcourse.threats import Threat, per_example
 if TYPE_CHECKING:
     from robustcourse.attacks.chain import Chain
 
+Search = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+
 
 @dataclass(frozen=True)
 class Attack(ABC):
@@ -47,16 +49,22 @@ class Attack(ABC):
             TypeError, ValueError: a wrong input, as `robustcourse.checks` says.
             FloatingPointError: the gradient of the loss has NaN or infinite values.
         """
+        return self.guarded(self.search, model, x, y, generator)
+
+    def guarded(
+        self, search: Search, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Run a search on checked input, in a world of its own."""
         check_model(model)
         check_images(x)
         check_labels(y, x)
         generator = generator or torch.Generator(x.device).manual_seed(0)
         # A random model draws from a stream of its own, which depends on the generator and does not move it.
-        seed = zlib.crc32(generator.get_state().numpy())
+        seed = zlib.crc32(generator.get_state().numpy().tobytes())
         # Also where the caller evaluates under no_grad or inference_mode. Labels that were made under the latter cannot
         # be kept for a backward pass, their copy can.
         with seeded(seed), torch.inference_mode(False), torch.enable_grad():
-            return self.search(model, x.detach().clone(), y.clone(), generator).detach()
+            return search(model, x.detach().clone(), y.clone(), generator).detach()
 
     @abstractmethod
     def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -75,6 +83,12 @@ def query(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     check_logits(logits, x)
     check_labels(y, x, classes=logits.shape[1])
     return logits
+
+
+def likeliest(logits: Tensor, y: Tensor, count: int) -> Tensor:
+    """The wrong classes of largest logit, largest first, (count, B); no more than there are."""
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    return others.topk(min(count, logits.shape[1] - 1), 1).indices.T
 
 
 def misread(logits: Tensor, y: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,14 @@ class Chain(Attack):
     Args:
         threat: the set that all of them search.
         attacks: in this order, cheap ones first; at least one.
+        note: what a report on it should say, such as what it leaves out.
 
     Raises:
         ValueError: no attack, one that searches another set, or a targeted one.
     """
 
     attacks: tuple[Attack, ...] = ()
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not self.attacks:
@@ -59,4 +62,7 @@ def links(attack: Attack) -> tuple[Attack, ...]:
 
 def stopping(attack: Attack) -> Attack:
     """The same attack, where it can, leaving each point once it is broken: all that an evaluation asks."""
-    return dataclasses.replace(attack, early_exit=True) if hasattr(attack, "early_exit") else attack
+    if not hasattr(attack, "early_exit"):
+        return attack
+    switch: dict[str, Any] = {"early_exit": True}
+    return dataclasses.replace(attack, **switch)

@@ -9,6 +9,7 @@ Sources: FGSM, Goodfellow, Shlens & Szegedy 2015 (arXiv:1412.6572); PGD, Madry e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -72,23 +73,22 @@ class PGD(Attack):
 
     def _walk(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         step = 2.5 * self.threat.eps / self.steps if self.step_size is None else self.step_size
-        step = -step if self.targeted else step
         s = SimpleNamespace(x=x, y=y, x_adv=self.threat.random(x, generator) if self.random_start else x.clone())
         standing = Standing(model, s, self.bf16) if self.early_exit else None
-
-        def loss(logits: Tensor) -> Tensor:
-            if not taken:  # one look is enough, and each makes a GPU wait
-                check_logits(logits, x)
-                check_labels(y, x, classes=logits.shape[1])
-            return self.loss(logits, s.y)
-
         for taken in range(self.steps):
+            loss = partial(self._loss, y=s.y, first=not taken)
             logits, _, s.gradient = slope(model, s.x_adv, loss, self.bf16)
             if standing and not standing.leave(s, self._solved(logits, s.y)):
                 break
             s.x_adv = self.threat.project(s.x, s.x_adv + step * self.threat.ascent(s.x_adv, s.gradient))
         check_gradient(s.gradient)
         return standing.close(s)[0] if standing else s.x_adv
+
+    def _loss(self, logits: Tensor, y: Tensor, first: bool) -> Tensor:
+        if first:  # one look is enough, and each makes a GPU wait
+            check_logits(logits, y)
+            check_labels(y, y, classes=logits.shape[1])
+        return -self.loss(logits, y) if self.targeted else self.loss(logits, y)
 
     def _solved(self, logits: Tensor, y: Tensor) -> Tensor:
         return logits.argmax(1) == y if self.targeted else misread(logits, y)

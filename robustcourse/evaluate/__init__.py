@@ -3,5 +3,6 @@
 from robustcourse.evaluate.accuracy import accuracy, correct, robust_accuracy
 from robustcourse.evaluate.estimate import Estimate
 from robustcourse.evaluate.margin import margin
+from robustcourse.evaluate.report import Report, counting, report
 
-__all__ = ["Estimate", "accuracy", "correct", "margin", "robust_accuracy"]
+__all__ = ["Estimate", "Report", "accuracy", "correct", "counting", "margin", "report", "robust_accuracy"]

@@ -5,13 +5,12 @@ Accuracy under an attack is an *upper* bound of the robust accuracy: a better at
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from robustcourse.attacks import Attack
-from robustcourse.checks import check_images, check_labels, check_logits, check_model, check_untargeted
 from robustcourse.data import Split
 from robustcourse.evaluate.estimate import Estimate
+from robustcourse.evaluate.report import report
 
 
 def accuracy(model: nn.Module, split: Split, batch_size: int = 1024) -> Estimate:
@@ -46,33 +45,4 @@ def correct(
     model: nn.Module, split: Split, attack: Attack | None = None, batch_size: int = 1024, seed: int = 0
 ) -> Tensor:
     """Which examples the model reads correctly, clean and, if there is one, under the attack: (N,) booleans."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-    check_model(model)
-    check_untargeted(attack)
-    generator = torch.Generator(split.x.device).manual_seed(seed)
-    parts = []
-    for x, y in zip(split.x.split(batch_size), split.y.split(batch_size), strict=True):
-        right = _reads(model, x, y)
-        if attack is not None:
-            x_adv = attack(model, x, y, generator=generator)
-            _check_allowed(attack, x, x_adv)
-            right &= _reads(model, x_adv, y)
-        parts.append(right)
-    return torch.cat(parts)
-
-
-@torch.no_grad()
-def _reads(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    logits = model(x)
-    check_logits(logits, x)
-    check_labels(y, x, classes=logits.shape[1])
-    return logits.argmax(1) == y
-
-
-def _check_allowed(attack: Attack, x: Tensor, x_adv: Tensor) -> None:
-    """A model must not be called broken by a change that the threat does not allow."""
-    check_images(x_adv)
-    farthest = float(attack.threat.distance(x, x_adv).max())
-    if farthest > attack.threat.eps + 1e-5:
-        raise ValueError(f"attack left its threat set {attack.threat}: it moved an input by {farthest:.4g}; project it")
+    return report(model, split, attack, batch_size, seed).right

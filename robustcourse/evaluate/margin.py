@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from robustcourse.attacks import margin_loss
 from robustcourse.checks import check_labels
 
 
@@ -24,5 +24,4 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     check_labels(y, logits, classes=logits.shape[1])
     if logits.shape[1] < 2:
         raise ValueError(f"logits must be of at least two classes, got shape {tuple(logits.shape)}")
-    others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return logits.gather(1, y[:, None]).squeeze(1) - others
+    return -margin_loss(logits, y)

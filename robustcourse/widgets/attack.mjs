@@ -36,7 +36,9 @@ export function pgd(net, x, labels, { norm, eps, steps, stepSize = (2.5 * eps) /
     onStep?.(step, loss);
     const next = new Float64Array(x.length);
     for (let start = 0; start < x.length; start += inputs) {
-      const way = steepest(gradient.subarray(start, start + inputs));
+      // A pixel that is black or white cannot move on, and takes no part of the step.
+      const stuck = (v, i) => (sign * v < 0 && moved[start + i] <= 0) || (sign * v > 0 && moved[start + i] >= 1);
+      const way = steepest(gradient.subarray(start, start + inputs).map((v, i) => (stuck(v, i) ? 0 : v)));
       const delta = project(way.map((v, i) => moved[start + i] + sign * stepSize * v - x[start + i]), eps);
       // Back into the box last: towards the clean image, which is inside, so it never leaves the ball.
       delta.forEach((v, i) => (next[start + i] = Math.min(1, Math.max(0, x[start + i] + v))));

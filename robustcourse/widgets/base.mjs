@@ -310,7 +310,10 @@ select {
 }
 .switches .options { display: grid; gap: 6px; margin-top: 6px; }
 .switches .options > div { display: flex; flex-wrap: wrap; align-items: center; gap: 0 10px; }
-.switches label { display: flex; flex: 1 0 auto; align-items: center; gap: 8px; min-height: 28px; cursor: pointer; }
+.switches label {
+  display: flex; flex: 1 1 auto; max-width: 100%; align-items: center; gap: 8px; min-height: 28px; cursor: pointer;
+}
+.switches label + * { margin-left: auto; }
 .switches input { flex: none; width: 18px; height: 18px; margin: 0; accent-color: var(--accent); cursor: pointer; }
 
 canvas { display: block; width: 100%; image-rendering: pixelated; }

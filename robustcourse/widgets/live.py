@@ -1,8 +1,9 @@
 """A live figure is one piece of HTML: its data, and the few JavaScript modules beside this file that draw it.
 
-The same piece works on a static page, in JupyterLab and in Colab. Networks are computed in the page itself, so a
-reader can attack them by dragging a slider; `worst_case` brings answers that were measured before. Weights travel as float16 (rounded by less than a part in two thousand),
-so a prediction that hangs by a hair may differ from the one PyTorch makes in float32.
+The same piece works on a static page, in JupyterLab and in Colab. Networks are computed in the page itself, so a reader
+can attack them by dragging a slider; `worst_case` brings answers that were measured before. Weights travel as float16
+(rounded by less than a part in two thousand), so a prediction that hangs by a hair may differ from the one PyTorch
+makes in float32.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -144,7 +146,7 @@ def worst_case(defences: Mapping[str, Mapping[str, Tensor]], eps: Sequence[float
         ValueError: radii, or number or shapes of attacks, are not as said; attacks of a defence differ at ε = 0.
     """
     radii = [float(value) for value in eps]
-    rising = all(a < b for a, b in zip(radii, radii[1:], strict=False))
+    rising = all(a < b for a, b in pairwise(radii))
     if len(radii) < 2 or radii[0] != 0 or not rising or radii[-1] > 1:
         raise ValueError(f"eps must be two or more increasing numbers in [0, 1], 0 the first, got {radii}")
     if not defences:
@@ -157,8 +159,8 @@ def worst_case(defences: Mapping[str, Mapping[str, Tensor]], eps: Sequence[float
             "defences": [_defence(name, attacks, len(radii)) for name, attacks in defences.items()],
         },
         title="One attack, or the worst of several",
-        alt="Accuracy of a defence over the size ε of the change. Pick a defence and switch attacks on and off: an image "
-        "counts as right only if it survives every attack that is switched on. A list says what each attack breaks.",
+        alt="Accuracy of a defence over the size ε of the change. Pick a defence and switch attacks on and off: an "
+        "image counts as right only if it survives every attack that is on. A list says what each attack breaks.",
     )
 
 

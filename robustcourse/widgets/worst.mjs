@@ -2,6 +2,8 @@
 import { chart, h, menu, percent, slider, switches, table, wilson } from "./base.mjs";
 import { d3 } from "./d3.mjs";
 
+const NOTE = 110; // length of the longest note, "worst case 100 %", in units of the chart
+
 // Each attack has a shape of its own, in the chart and beside its name: lines that cross would be mixed up.
 const SHAPES = [
   "M0-4a4 4 0 1 0 .01 0z",
@@ -24,8 +26,7 @@ function worst(ui, state) {
     });
     return { name, n, attacks: made, clean: made[0].rows[0] };
   });
-  const digits = decimals(eps);
-  const written = (e) => eps[e].toFixed(digits);
+  const written = (e) => short(eps[e]);
 
   // --- controls
   const pick = menu({
@@ -47,10 +48,10 @@ function worst(ui, state) {
   const words = h("p", { class: "verdict" });
 
   // --- the chart
-  const [width, height] = [340, 250];
+  const [width, height] = [340, 264];
   const x = d3.scaleLinear([0, eps.at(-1)], [42, width - 12]);
-  const y = d3.scaleLinear([0, 1], [height - 44, 28]);
-  const picture = chart({
+  const y = d3.scaleLinear([0, 1], [height - 44, 44]);
+  const plot = chart({
     width,
     height,
     x,
@@ -61,13 +62,14 @@ function worst(ui, state) {
     xTicks: (axis) => axis.ticks(5),
     yTicks: (axis) => axis.tickValues([0, 0.25, 0.5, 0.75, 1]).tickFormat(percent),
   });
-  const part = (tag, name) => picture.marks.append(tag).attr("class", name);
+  const part = (tag, name) => plot.marks.append(tag).attr("class", name);
   const band = part("path", "band");
   const now = part("line", "now").attr("y1", y(0)).attr("y2", y(1));
   const singles = part("g", "singles");
   const line = part("path", "worst");
   const dot = part("circle", "dot").attr("r", 5);
-  const note = part("text", "note");
+  const note = part("text", "note").attr("text-anchor", "middle").attr("y", y(1) - 8);
+  plot.beside.attr("y", 14);
 
   // --- one defence: its attacks as switches, its table
   let defence, credits, numbers;
@@ -97,22 +99,23 @@ function worst(ui, state) {
     const { name, n, attacks, clean } = defence;
     const e = budget.value();
     const on = tried.values().map((k) => attacks[k]);
-    const right = eps.map((_, e) => total(standing(clean, rowsAt(on, e))));
+    const right = eps.map((_, i) => total(standing(clean, rowsAt(on, i)))); // in the worst case, at each ε
 
     // --- the lines
-    const where = (e) => x(eps[e]);
-    const all = eps.map((_, e) => e);
-    const bounds = (e) => wilson(right[e], n).map(y);
-    band.attr("d", d3.area(where, (e) => bounds(e)[0], (e) => bounds(e)[1])(all));
-    line.attr("d", d3.line(where, (e) => y(right[e] / n))(all)).classed("clean", on.length === 0);
+    const all = eps.map((_, i) => i);
+    const where = (i) => x(eps[i]);
+    const bounds = (i) => wilson(right[i], n).map(y);
+    band.attr("d", d3.area(where, (i) => bounds(i)[0], (i) => bounds(i)[1])(all));
+    line.attr("d", d3.line(where, (i) => y(right[i] / n))(all)).classed("clean", on.length === 0);
     singles.selectAll("*").remove();
+    const turns = Math.min(on.length, eps.length - 1);
     on.forEach(({ rows, shape }, k) => {
-      const height = (e) => y(total(rows[e]) / n);
-      singles.append("path").attr("class", "single").attr("d", d3.line(where, height)(all));
+      const level = (i) => y(total(rows[i]) / n);
+      singles.append("path").attr("class", "single").attr("d", d3.line(where, level)(all));
       // The shapes of lines that run together take turns, so that each can be seen.
-      for (const e of all.slice(1).filter((e) => (e - 1 - k) % on.length === 0)) {
+      for (const i of all.slice(1).filter((i) => (i - 1 - k) % turns === 0)) {
         const mark = singles.append("path").attr("class", "shape").attr("d", shape);
-        mark.attr("transform", `translate(${where(e)} ${height(e)})`);
+        mark.attr("transform", `translate(${where(i)} ${level(i)})`);
       }
     });
 
@@ -120,17 +123,16 @@ function worst(ui, state) {
     const share = right[e] / n;
     now.attr("x1", where(e)).attr("x2", where(e));
     dot.attr("cx", where(e)).attr("cy", y(share));
-    // Nothing is drawn below the worst case, so there its name has room; near the bottom it stands above.
+    // Its name stands at the top of the marked line, where no curve ever runs.
     note.text(`${on.length ? "worst case" : "clean"} ${percent(share)}`);
-    note.attr("x", where(e) + (2 * e < eps.length ? 8 : -8)).attr("text-anchor", 2 * e < eps.length ? "start" : "end");
-    note.attr("y", y(share) + (share > 0.2 ? 20 : -11));
+    note.attr("x", Math.min(x.range()[1] - NOTE / 2, Math.max(x(0) + NOTE / 2, where(e))));
 
-    tried.name(`Attacks, and how many of ${n} images each breaks by itself at ε = ${written(e)}`);
+    tried.name(`Attacks, and how many of ${n} images each breaks by itself at ε\u00a0=\u00a0${written(e)}`);
     const only = alone(clean, rowsAt(on, e));
     attacks.forEach((attack, k) => {
       const breaks = total(clean) - total(attack.rows[e]);
       const mine = on.length > 1 && on.includes(attack) ? only[on.indexOf(attack)] : 0;
-      credits[k].count.textContent = mine ? `${breaks}, ${mine} only by it` : breaks;
+      credits[k].count.textContent = mine ? `${breaks} (only it: ${mine})` : breaks;
       credits[k].bar.style.setProperty("--breaks", `${(100 * breaks) / n}%`);
       credits[k].bar.style.setProperty("--mine", `${(100 * mine) / n}%`);
     });
@@ -140,13 +142,13 @@ function worst(ui, state) {
     words.replaceChildren(start, h("b", {}, number), end);
     ui.say(`${name}. ${start}${number}${end}`);
     const interval = (k) => wilson(k, n).map(percent).join(" to ");
-    numbers.fill(all.map((e) => [written(e), right[e], interval(right[e]), ...attacks.map((a) => total(a.rows[e]))]));
+    numbers.fill(all.map((i) => [written(i), right[i], interval(right[i]), ...attacks.map((a) => total(a.rows[i]))]));
   }
 
   ui.body.append(
     h("style", {}, STYLE),
     h("div", { class: "controls" }, pick.node, budget.node),
-    h("div", { class: "both" }, picture.node, h("div", {}, tried.node, unattacked)),
+    h("div", { class: "both" }, plot.node, h("div", {}, tried.node, unattacked)),
     words,
   );
   ui.tables.append(tables);
@@ -177,30 +179,31 @@ export function total(bits) {
   return bits.reduce((sum, bit) => sum + bit, 0);
 }
 
-/** The images that survive every attack, of which each gives a row; without attacks, those that are read right clean. */
+/** The images that survive every attack; each attack gives a row. Without attacks, those that are read right clean. */
 export function standing(clean, rows) {
   return clean.map((bit, i) => bit & rows.every((row) => row[i]));
 }
 
 /** How many images each attack breaks that no other of them breaks. */
 export function alone(clean, rows) {
-  return rows.map((row, k) => total(standing(clean, rows.filter((_, other) => other !== k))) - total(standing(clean, rows)));
-}
-
-/** How many decimals tell these numbers to three digits; two or more. */
-export function decimals(numbers) {
-  const needed = numbers.map((v) => String(+v.toPrecision(3)).split(".")[1]?.length ?? 0);
-  return Math.max(2, ...needed);
+  const others = (k) => rows.filter((_, other) => other !== k);
+  return rows.map((_, k) => total(standing(clean, others(k))) - total(standing(clean, rows)));
 }
 
 // --- words ---------------------------------------------------------------------------------------
+
+/** A number in [0, 1] to three digits, with two decimals at least: 0.1 → "0.10", 0.025 → "0.025", 8/255 → "0.0314". */
+export function short(v) {
+  const digits = String(+v.toPrecision(3));
+  return v.toFixed(Math.max(2, digits.length - 2));
+}
 
 /** What the chart says at one ε, as three pieces of text: the number stands in the middle. */
 export function sentence({ eps, right, n, names, of, only }) {
   const [low, high] = wilson(right, n).map((share) => Math.round(100 * share));
   const number = `${percent(right / n)} [${low}, ${high}]`;
   if (names.length === 0) return ["Without an attack this defence reads ", number, ". None is switched on."];
-  const start = `At ε = ${eps} this defence reads `;
+  const start = `At ε\u00a0=\u00a0${eps} this defence reads `;
   if (names.length === 1) return [start, number, ` against ${names[0]}. Switched on: 1 of ${of} attacks.`];
   const switched = `Switched on: ${list(names)}.`;
   return [start, number, ` against the worst of ${names.length} attacks. ${switched} ${leader(names, only)}`];
@@ -220,23 +223,29 @@ function list(names) {
   return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
 }
 
+// The worst case has the one colour that stands for no kind of model; single attacks are grey, told apart by shape.
 const STYLE = `
 .menu { flex-wrap: wrap; max-width: 100%; }
 select { max-width: 100%; }
+td { white-space: nowrap; }
 .both { display: grid; grid-template-columns: minmax(0, 1.35fr) minmax(0, 1fr); gap: 16px 28px; align-items: start; }
 .switches { margin-bottom: 10px; }
-.attack { display: inline-flex; align-items: center; gap: 8px; }
+.attack { display: flex; align-items: center; gap: 8px; }
 .sample { flex: none; width: 32px; }
-.bar { display: block; height: 5px; border-radius: 2px; background:
-  linear-gradient(to right, var(--accent) var(--mine), var(--edge) var(--mine) var(--breaks), var(--line) var(--breaks)); }
-.band { fill: var(--accent); opacity: 0.16; }
+.bar {
+  width: 100%; height: 5px; border-radius: 2px;
+  background: linear-gradient(
+    to right, var(--more) var(--mine), var(--edge) var(--mine) var(--breaks), var(--line) var(--breaks)
+  );
+}
+.band { fill: var(--more); opacity: 0.16; }
 .single { fill: none; stroke: var(--edge); stroke-width: 1.4; stroke-dasharray: 4 3; }
 .shape { fill: var(--paper); stroke: var(--quiet); stroke-width: 1.5; }
-.worst { fill: none; stroke: var(--accent); stroke-width: 3.2; stroke-dasharray: 10 3; }
+.worst { fill: none; stroke: var(--more); stroke-width: 3.2; stroke-dasharray: 10 3; }
 .worst.clean { stroke-dasharray: none; }
 .now { stroke: var(--quiet); }
-.dot { fill: var(--accent); stroke: var(--paper); stroke-width: 1.5; }
-svg .note { font-weight: 650; fill: var(--text); stroke: var(--paper); stroke-width: 4; paint-order: stroke; }
+.dot { fill: var(--more); stroke: var(--paper); stroke-width: 1.5; }
+svg .note { font-weight: 650; fill: var(--more); }
 @container (max-width: 620px) {
   .both { grid-template-columns: minmax(0, 1fr); }
 }

@@ -18,7 +18,8 @@ from robustcourse.attacks import FGSM, PGD
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.threats import L2, Linf
-from robustcourse.widgets.live import encode, numbers
+from robustcourse.widgets import worst_case
+from robustcourse.widgets.live import FIGURES, encode, numbers
 
 FOLDER = Path(robustcourse.widgets.__file__).parent
 SHAPE = (1, 8, 8)
@@ -32,6 +33,7 @@ def node(expression: str, **data: Any) -> Any:
         import * as nn from "{(FOLDER / "nn.mjs").as_uri()}";
         import * as attack from "{(FOLDER / "attack.mjs").as_uri()}";
         import * as base from "{(FOLDER / "base.mjs").as_uri()}";
+        import * as worst from "{(FOLDER / "worst.mjs").as_uri()}";
         import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
         import {{ readFileSync }} from "node:fs";
         const data = JSON.parse(readFileSync(0));
@@ -185,7 +187,93 @@ def test_the_bundle_of_d3_works_as_a_module() -> None:
     assert node("d3.scaleLinear([0, 1], [0, 10])(0.5)") == 5
 
 
-@pytest.mark.parametrize("figure", ["walls", "lab"])
+EPS = [0, 0.1, 0.2]
+IMAGES = 37  # no multiple of eight: rows of bits end within a byte
+
+
+@pytest.fixture
+def survives() -> dict[str, Tensor]:
+    """What four attacks leave of the same images; some images are misread clean, yet survive an attack."""
+    generator = torch.Generator().manual_seed(3)
+    made = torch.rand(4, len(EPS), IMAGES, generator=generator) < 0.7
+    made[:, 0] = made[0, 0]
+    return dict(zip("abcd", made, strict=True))
+
+
+def test_booleans_arrive_as_they_were(survives: dict[str, Tensor]) -> None:
+    (defence,) = worst_case({"one": survives}, EPS).state["defences"]
+    for attack, sent in zip(defence["attacks"], survives.values(), strict=True):
+        text = attack["survives"]
+        got = node("worst.unpack(data.text, data.n)", text=text, n=len(EPS) * IMAGES)
+        assert got == (sent & sent[0]).flatten().int().tolist()
+
+
+@pytest.mark.parametrize("on", ["", "a", "bd", "abcd"])
+@pytest.mark.parametrize("e", range(len(EPS)))
+def test_the_worst_case_is_what_survives_every_attack(survives: dict[str, Tensor], on: str, e: int) -> None:
+    clean = survives["a"][0]
+    rows = [survives[name][e] for name in on]
+    stands = torch.stack([clean, *rows]).all(0)
+    code = """(() => {
+        const bits = (list) => Uint8Array.from(list);
+        const [clean, rows] = [bits(data.clean), data.rows.map(bits)];
+        const stands = worst.standing(clean, rows);
+        return [stands, worst.total(stands), worst.alone(clean, rows)];
+    })()"""
+    sent = {"clean": clean.int().tolist(), "rows": [row.int().tolist() for row in rows]}
+    got, total, alone = node(code, **sent)
+    assert got == stands.int().tolist()
+    assert total == int(stands.sum())
+    # Broken by one of them only: right when clean, and the row of falls has a single entry.
+    falls = torch.stack(rows).logical_not() & clean if rows else torch.zeros(0, IMAGES, dtype=torch.bool)
+    assert alone == (falls & (falls.sum(0) == 1)).sum(1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("names", "only", "right", "says"),
+    [
+        ([], [], 196, "Without an attack this defence reads 98 % [95, 99]. None is switched on."),
+        (["PGD"], [4], 192, "At ε = 0.15 this defence reads 96 % [92, 98] against PGD. Switched on: 1 of 5 attacks."),
+        (
+            ["PGD", "APGD", "Square"],
+            [0, 1, 31],
+            24,
+            "At ε = 0.15 this defence reads 12 % [8, 17] against the worst of 3 attacks. Switched on: PGD, APGD and "
+            "Square. Square breaks the most that no other breaks: 31 images.",
+        ),
+        (
+            ["PGD", "Square"],
+            [1, 1],
+            0,
+            "At ε = 0.15 this defence reads 0 % [0, 2] against the worst of 2 attacks. Switched on: PGD and Square. "
+            "PGD and Square break the most that no other breaks: 1 image each.",
+        ),
+        (
+            ["PGD", "Square"],
+            [0, 0],
+            200,
+            "At ε = 0.15 this defence reads 100 % [98, 100] against the worst of 2 attacks. Switched on: PGD and "
+            "Square. No image falls to one of them only.",
+        ),
+    ],
+)
+def test_the_sentence_about_the_worst_case(names: list[str], only: list[int], right: int, says: str) -> None:
+    sent = {"eps": "0.15", "right": right, "n": 200, "names": names, "of": 5, "only": only}
+    pieces = node("worst.sentence(data)", **sent)
+    assert "".join(pieces).replace("\xa0", " ") == says
+    estimate = Estimate.proportion([True] * right + [False] * (200 - right))
+    assert pieces[1] == "{:.0f}\xa0% [{:.0f}, {:.0f}]".format(
+        *(100 * v for v in (estimate.value, estimate.low, estimate.high))
+    )
+
+
+def test_radii_are_written_short() -> None:
+    values = [0, 0.1, 0.025, 8 / 255, 0.30000000000000004, 1, 0.0005]
+    written = ["0.00", "0.10", "0.025", "0.0314", "0.30", "1.00", "0.0005"]
+    assert node("data.values.map(worst.short)", values=values) == written
+
+
+@pytest.mark.parametrize("figure", FIGURES)
 def test_a_figure_is_one_valid_module(figure: str, tmp_path: Path) -> None:
     """Pasted one after the other, no two modules declare the same name."""
     whole = tmp_path / "whole.mjs"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustcourse.data import Split
 from robustcourse.models import Normalize
-from robustcourse.widgets import Live, attack_lab, two_walls
+from robustcourse.widgets import Live, attack_lab, two_walls, worst_case
 from robustcourse.widgets.live import FIGURES, encode, numbers, script
 
 
@@ -163,8 +163,68 @@ def test_images_of_several_channels() -> None:
         attack_lab({"a": net()}, Split(torch.rand(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64)), count=4)
 
 
+def stands(*rows: list[int]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.bool)
+
+
+def test_worst_case_state() -> None:
+    a, b = stands([1, 1, 0], [1, 0, 0]), stands([1, 1, 0], [0, 1, 1])
+    figure = worst_case({"one": {"PGD": a, "Square": b}, "two": {"X": a[:, :1], "Y": b[:, :1]}}, (0, 0.5), "ε (L2)")
+    assert (figure.figure, figure.state["eps"], figure.state["threat"]) == ("worst", [0, 0.5], "ε (L2)")
+    one, two = figure.state["defences"]
+    assert [(d["name"], d["images"], [a["name"] for a in d["attacks"]]) for d in (one, two)] == [
+        ("one", 3, ["PGD", "Square"]),
+        ("two", 1, ["X", "Y"]),
+    ]
+    bits = [list(base64.b64decode(attack["survives"])) for attack in one["attacks"]]
+    # The third image is misread when clean, so it counts as wrong although Square leaves it right.
+    assert bits == [[0b110_100_00], [0b110_010_00]]
+
+
+def test_size_of_the_worst_case() -> None:
+    bits = torch.ones(16, 360, dtype=torch.bool)
+    defences = {f"defence {d}": {f"attack {a}": bits for a in range(7)} for d in range(5)}
+    assert len(worst_case(defences, torch.linspace(0, 0.3, 16))._repr_html_()) < 150_000
+
+
+@pytest.mark.parametrize("eps", [[], [0], [0.1, 0.2], [0, 0.2, 0.2], [0, 0.2, 0.1], [0, 1.5], [0, float("nan")]])
+def test_eps_of_the_worst_case(eps: list[float]) -> None:
+    named = rf"eps must be two or more increasing numbers in \[0, 1\], 0 the first, got {re.escape(str(eps)[:2])}"
+    with pytest.raises(ValueError, match=named):
+        worst_case({"d": {"a": stands([1]), "b": stands([1])}}, eps)
+
+
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_number_of_attacks(count: int) -> None:
+    attacks = {f"a{k}": stands([1], [1]) for k in range(count)}
+    with pytest.raises(ValueError, match=rf"defences\['d'\] must hold two to seven attacks, got {count}"):
+        worst_case({"d": attacks}, [0, 1])
+
+
+def test_no_defence() -> None:
+    with pytest.raises(ValueError, match="defences must hold at least one, got none"):
+        worst_case({}, [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        ([[True], [True]], TypeError, "a tensor of booleans, True where an image survives, got list"),
+        (torch.ones(2, 3), TypeError, "a tensor of booleans, True where an image survives, got torch.float32"),
+        (stands([1, 1, 0]), ValueError, r"shape \(2, N\), a row for each eps, got \(1, 3\)"),
+        (stands([1, 1, 0])[0], ValueError, r"shape \(2, N\), a row for each eps, got \(3,\)"),
+        (stands([], []), ValueError, r"shape \(2, N\), a row for each eps, got \(2, 0\)"),
+        (stands([1, 1], [1, 1]), ValueError, "of the 3 images of 'naive', got 2"),
+        (stands([1, 1, 1], [1, 0, 0]), ValueError, "the row of ε = 0, where nothing is attacked, that 'naive' has"),
+    ],
+)
+def test_an_attack_that_does_not_fit(bad: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"defences\['d'\]\['better'\] must (be|have) {message}"):
+        worst_case({"d": {"naive": stands([1, 1, 0], [1, 0, 0]), "better": bad}}, [0, 1])
+
+
 def test_unknown_figure() -> None:
-    with pytest.raises(ValueError, match="figure must be one of walls, lab, got 'tower'"):
+    with pytest.raises(ValueError, match="figure must be one of walls, lab, worst, got 'tower'"):
         Live("tower", {}, "", "")
 
 
