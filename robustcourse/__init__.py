@@ -4,36 +4,88 @@ Six nouns: a Dataset, a model, a Threat, an Attack, an Objective, a Certificate.
 dataclass, so what you have learned of one attack holds for all of them.
 """
 
-from robustcourse.attacks import FGSM, PGD
+from robustcourse.attacks import (
+    APGD,
+    BPDA,
+    EOT,
+    FGSM,
+    FMN,
+    PGD,
+    Adaptive,
+    AutoAttack,
+    CarliniWagner,
+    DeepFool,
+    HopSkipJump,
+    RandomSearch,
+    Square,
+    cross_entropy,
+    dlr,
+    dlr_targeted,
+    margin_loss,
+    margin_targeted,
+    transfer,
+)
 from robustcourse.claims import claim
 from robustcourse.data import TwoGaussians, load
-from robustcourse.evaluate import Estimate, accuracy, correct, margin, robust_accuracy
+from robustcourse.evaluate import (
+    Estimate,
+    accuracy,
+    audit,
+    break_distance,
+    correct,
+    margin,
+    report,
+    robust_accuracy,
+    robustness_curve,
+)
 from robustcourse.models import cnn, mlp, parameters
 from robustcourse.runtime import about, at_scale, device, scale
-from robustcourse.threats import L2, Linf
+from robustcourse.threats import L1, L2, Linf
 from robustcourse.train import AdversarialTraining, Standard, fit
 
 __all__ = [
+    "APGD",
+    "BPDA",
+    "EOT",
     "FGSM",
+    "FMN",
+    "L1",
     "L2",
     "PGD",
+    "Adaptive",
     "AdversarialTraining",
+    "AutoAttack",
+    "CarliniWagner",
+    "DeepFool",
     "Estimate",
+    "HopSkipJump",
     "Linf",
+    "RandomSearch",
+    "Square",
     "Standard",
     "TwoGaussians",
     "about",
     "accuracy",
     "at_scale",
+    "audit",
+    "break_distance",
     "claim",
     "cnn",
     "correct",
+    "cross_entropy",
     "device",
+    "dlr",
+    "dlr_targeted",
     "fit",
     "load",
     "margin",
+    "margin_loss",
+    "margin_targeted",
     "mlp",
     "parameters",
+    "report",
     "robust_accuracy",
+    "robustness_curve",
     "scale",
+    "transfer",
 ]

@@ -138,7 +138,7 @@ def report(
                     x_adv[index], right[index] = found, _reads(model, found, y)
             seconds = time.perf_counter() - start
             fell = len(left) - int(right.sum())
-            stages.append(Stage(_name(link), len(left), fell, passes.forward, passes.backward, seconds))
+            stages.append(Stage(name(link), len(left), fell, passes.forward, passes.backward, seconds))
     return Report(
         str(getattr(attack, "threat", "no attack")), right, x_adv, clean, tuple(stages), getattr(attack, "note", "")
     )
@@ -163,11 +163,12 @@ def _check_allowed(attack: Attack, x: Tensor, x_adv: Tensor) -> None:
         raise ValueError(f"attack left its threat set {attack.threat}: it changed what the mask protects")
 
 
-def _name(attack: Attack) -> str:
+def name(attack: Attack) -> str:
     """The attack with the settings that are not its defaults."""
     settings = []
     for field in fields(attack) if hasattr(attack, "__dataclass_fields__") else ():
         value = getattr(attack, field.name)
         if field.name != "threat" and value is not field.default and value != field.default:
-            settings.append(f"{field.name}={getattr(value, '__name__', value)}")
+            said = name(value) if isinstance(value, Attack) else getattr(value, "__name__", value)
+            settings.append(f"{field.name}={said}")
     return f"{type(attack).__name__}({', '.join(settings)})"

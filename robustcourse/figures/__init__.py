@@ -1,7 +1,7 @@
 """Figures: one drawing that reads on light and dark pages, with a text for those who cannot see it and its numbers."""
 
 from robustcourse.figures.picture import Picture, drawing, picture
-from robustcourse.figures.plots import curves, guesses, histogram, images, intervals, lines, plane
+from robustcourse.figures.plots import curves, guesses, histogram, images, intervals, lines, plane, report_card
 from robustcourse.figures.style import COLOURS, colour
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "lines",
     "picture",
     "plane",
+    "report_card",
 ]

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
-from robustcourse.evaluate import Estimate
+from robustcourse.evaluate import Audit, Estimate
 from robustcourse.figures.picture import Picture, drawing, picture
 from robustcourse.figures.style import INK, colour, line, marker
 
@@ -111,6 +111,39 @@ def curves(
             ax.minorticks_off()
         ax.legend(**ABOVE, ncols=2)
     return picture(fig, alt, {xlabel: [f"{place:g}" for place in x], **series})
+
+
+def report_card(audit: Audit) -> Picture:
+    """The curves of an audit: accuracy under the attack over ε (left) and over its steps (right).
+
+    Both should fall, the left one to zero, and the right one should have stopped falling at its end.
+
+    Raises:
+        ValueError: the audit stopped before it measured a curve.
+    """
+    measured: dict[str, Mapping[Any, Estimate]] = {"ε": audit.by_eps, "steps": audit.by_steps}
+    panels = {label: curve for label, curve in measured.items() if curve}
+    if not panels:
+        raise ValueError("audit has no curve: it stopped at its first checks, which say why")
+    with drawing():
+        fig, axes = plt.subplots(1, len(panels), figsize=(6.4, 3.2), sharey=True, squeeze=False)
+        for ax, (label, curve) in zip(axes[0], panels.items(), strict=True):
+            low, high = ([100 * getattr(e, end) for e in curve.values()] for end in ("low", "high"))
+            ax.fill_between(list(curve), low, high, color=colour("reference"), alpha=0.2, lw=0)
+            values = [100 * e.value for e in curve.values()]
+            ax.plot(list(curve), values, line("attacked"), color=colour("reference"), marker="o", ms=4)
+            ax.set(xlabel=label, ylim=(-2, 102))
+        axes[0, 0].set_ylabel("accuracy under the attack (%)")
+        if "steps" in panels:
+            axes[0, -1].set_xscale("log")
+            axes[0, -1].set_xticks(list(audit.by_steps), [str(steps) for steps in audit.by_steps])
+            axes[0, -1].minorticks_off()
+    rows = [(f"{label} = {place:g}", e) for label, curve in panels.items() for place, e in curve.items()]
+    alt = f"{audit.title}: accuracy " + "; ".join(
+        f"over {label}, from {next(iter(curve.values())).value:.0%} to {list(curve.values())[-1].value:.0%}"
+        for label, curve in panels.items()
+    )
+    return picture(fig, alt, {"attack": [row[0] for row in rows], "accuracy": [row[1] for row in rows]})
 
 
 def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, alt: str) -> Picture:

@@ -1,0 +1,204 @@
+"""The audit: before you believe a robust accuracy, ask whether the attack could see.
+
+Each question is an experiment with a known answer for a sound evaluation. A flag does not say that the model is weak;
+it says that the number is worth nothing yet.
+
+Source: the checklist of Carlini et al. 2019 (arXiv:1902.06705).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustcourse.attacks import APGD, FGSM, PGD, Attack, RandomSearch, Square, cross_entropy, dlr, transfer
+from robustcourse.attacks.attack import slope
+from robustcourse.checks import check_labels, evaluating
+from robustcourse.data import Split
+from robustcourse.evaluate.estimate import Estimate
+from robustcourse.evaluate.report import name, report
+from robustcourse.runtime import seeded
+from robustcourse.threats import Linf, Threat
+
+# A better attack always finds a few points more. This share of all points says that the first one was blind.
+BLIND = 0.05
+# What four times the steps may find beyond what the same steps find from another random start.
+UNFINISHED = 0.01
+RADII = (0, 0.25, 0.5, 1, 2, 4)  # times ε
+STEPS = (1, 2, 5, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question of an audit: its name, whether all is well, what was found, and what to do if it is not."""
+
+    name: str
+    passed: bool
+    found: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A report card. It prints as a table; `robustcourse.figures.report_card` draws its curves.
+
+    Args:
+        title: what was attacked, and how.
+        checks: in the order in which they were asked; no more are asked where the inputs make no sense.
+        by_eps: accuracy under the attack by radius.
+        by_steps: accuracy under the attack by number of steps; empty for an attack that has none.
+    """
+
+    title: str
+    checks: tuple[Check, ...]
+    by_eps: dict[float, Estimate]
+    by_steps: dict[int, Estimate]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Names of the checks that did not pass."""
+        return tuple(check.name for check in self.checks if not check.passed)
+
+    def __str__(self) -> str:
+        lines = [self.title]
+        for check in self.checks:
+            lines.append(f"  {'ok  ' if check.passed else 'FLAG'}  {check.name:<26}{check.found}")
+            if not check.passed:
+                lines.append(f"{'':<34}→ {check.advice}")
+        flags = len(self.flags)
+        verdict = "nothing speaks against this evaluation" if not flags else "do not quote this accuracy"
+        return "\n".join([*lines, f"{flags} flag{'s' * (flags != 1)}: {verdict}"])
+
+    __repr__ = __str__
+
+
+def audit(
+    model: nn.Module,
+    data: Split | tuple[Tensor, Tensor],
+    threat: Threat,
+    attack: Callable[[Threat], Attack] = PGD,
+    surrogate: nn.Module | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Examine an evaluation of a model: the attack that was used, against others that should not do better.
+
+    Args:
+        model: any mode; training mode is flagged, and evaluation mode is used.
+        data: the examples, on the model's device, or just images and labels; 100 to 500 are enough.
+        threat: the set that the evaluation searches.
+        attack: threat to the attack in question, as `PGD` or `partial(PGD, steps=10)`.
+        surrogate: another model of the same task, whose adversarial examples should not do better. None: not asked.
+        seed: of the attacks, and of the model if it is random.
+
+    Cost: up to 1,200 forward and 600 backward passes an example.
+
+    Raises:
+        TypeError, ValueError: a wrong input, other than those that are flagged.
+    """
+    checks: list[Check] = []
+
+    def check(*answer: Any) -> None:
+        checks.append(Check(*answer))
+
+    images, labels = (data.x, data.y) if isinstance(data, Split) else data
+    asked, points = attack(threat), len(images)
+    title = f"{type(model).__name__} under {name(asked)}, {threat}, n = {points}"
+    training = sum(part.training for part in model.modules())
+    check("evaluation mode", not training, f"{training} parts are in training mode", "call model.eval()")
+    low, high = (float(end) for end in images.aminmax())
+    inside = low >= 0 and high <= 1
+    advice = "ε is measured in [0, 1]: make normalization the model's first layer; nothing else was asked"
+    check("inputs in [0, 1]", inside, f"from {low:.3g} to {high:.3g}", advice)
+    if not inside:
+        return Audit(title, tuple(checks), {}, {})
+    split = Split(images, labels)
+
+    def left(question: Attack, among: Tensor | None = None) -> Tensor:
+        part = split if among is None else split[among]
+        # Another seed for those who stand: the same walk once more would find nothing new.
+        return report(model, part, question, seed=seed if among is None else seed + 1).right
+
+    with evaluating(model), seeded(seed):
+        _ask_gradients(model, split, check)
+        standing = left(asked)
+
+        def beyond(question: Attack) -> float:
+            """The share of all points that still stand, and fall to another attack."""
+            return int((~left(question, standing)).sum()) / points if standing.any() else 0.0
+
+        def more(label: str, question: Attack, advice: str) -> None:
+            fell = beyond(question)
+            check(label, fell <= BLIND, f"{name(question)} breaks {100 * fell:.1f} % more", advice)
+
+        if hasattr(asked, "steps"):
+            longer: dict[str, Any] = {"steps": 4 * asked.steps}
+            gain = beyond(dataclasses.replace(asked, **longer)) - beyond(asked)
+            found = f"four times as many break {100 * gain:.1f} % more than another start"
+            check("steps are enough", gain <= UNFINISHED, found, "take more steps")
+        blind = "gradients are masked: "
+        more("steps beat one step", FGSM(threat), blind + "the walk loses its way")
+        more("scale does not matter", APGD(threat, loss=dlr), blind + "use a loss that is free of scale")
+        more("gradients beat luck", RandomSearch(threat, queries=200), blind + "find out where they vanish")
+        more("gradients beat queries", Square(threat, queries=500), blind + "attack a view that has them")
+        if surrogate is not None:
+            question = transfer(PGD(threat), surrogate)
+            more("own beats borrowed", question, blind + "another model's work better than its own")
+
+        by_eps = {}
+        for factor in RADII:
+            if not isinstance(threat, Linf) or factor * threat.eps <= 1:
+                by_eps[factor * threat.eps] = Estimate.proportion(
+                    left(attack(_with(threat, factor * threat.eps))).cpu()
+                )
+        values = [estimate.value for estimate in by_eps.values()]
+        rise = max(after - before for before, after in pairwise(values))
+        found = f"largest rise {100 * max(rise, 0):.1f} points"
+        check("accuracy falls with ε", rise <= BLIND, found, blind + "look at the curve")
+        pixels = split.x[0].numel()
+        everything = {"Linf": 1.0, "L2": math.sqrt(pixels), "L1": float(pixels)}[type(threat).__name__]
+        rest = float(left(attack(_with(threat, everything))).float().mean())
+        found = f"{100 * rest:.1f} % left at ε = {everything:g}, where every image is allowed"
+        check("no ε is survived for ever", rest <= BLIND, found, blind + "nothing can be robust to that")
+
+        by_steps = {}
+        for steps in STEPS if hasattr(asked, "steps") else ():
+            fixed: dict[str, Any] = {"steps": steps}
+            by_steps[steps] = Estimate.proportion(left(dataclasses.replace(asked, **fixed)).cpu())
+    return Audit(title, tuple(checks), by_eps, by_steps)
+
+
+def _with(threat: Threat, eps: float) -> Threat:
+    return dataclasses.replace(threat, eps=eps)
+
+
+def _ask_gradients(model: nn.Module, split: Split, check: Callable[..., None]) -> None:
+    """Two looks at the same images, and the gradients there."""
+    with torch.no_grad():
+        first, second = model(split.x), model(split.x)
+    check_labels(split.y, split.x, classes=first.shape[1])
+    differ = float((first - second).abs().max())
+    check(
+        "the same answer twice",
+        differ <= 1e-5 * float(first.abs().max()),
+        f"logits differ by up to {differ:.2g}",
+        "the model is random: average over draws with EOT, AutoAttack(threat, 'rand')",
+    )
+    try:
+        _, _, gradient = slope(model, split.x, lambda logits: cross_entropy(logits, split.y))
+    except ValueError:
+        gradient = torch.zeros_like(split.x)
+    flat = gradient.flatten(1)
+    zero, broken = float((flat == 0).all(1).float().mean()), float((~flat.isfinite().all(1)).float().mean())
+    check(
+        "gradients are there",
+        zero + broken <= BLIND,
+        f"{100 * zero:.0f} % of the images have none, {100 * broken:.0f} % NaN or infinite ones",
+        "gradients are masked: undo what hides them, or put BPDA in its place",
+    )
