@@ -63,7 +63,12 @@ def seeded(seed: int) -> Iterator[None]:
     """Run a block with torch's global random state made from `seed`, and put the caller's state back afterwards."""
     mps = torch.mps.get_rng_state() if torch.mps.is_available() else None  # fork_rng keeps only the CPU's and CUDA's
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed: where there is no GPU, it keeps a stack trace of every call, for ever.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(seed)
+        if mps is not None:
+            torch.mps.manual_seed(seed)
         try:
             yield
         finally:

@@ -137,12 +137,15 @@ class Standing:
     Args:
         model, bf16: the judge, and whether its verdicts come in half precision, and must be confirmed in full.
         s: the search's state, tensors of B rows each; at least x, y and x_adv.
+        solved: (logits, y) to booleans (B,), the verdict to confirm.
     """
 
-    def __init__(self, model: nn.Module, s: SimpleNamespace, bf16: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, s: SimpleNamespace, bf16: bool = False, solved: Callable[..., Tensor] = misread
+    ) -> None:
         self.found = s.x.clone()  # of all points, broken or not
         self.fell = torch.zeros(len(s.x), dtype=torch.bool, device=s.x.device)
-        self._model, self._bf16, self._calls = model, bf16, 0
+        self._model, self._bf16, self._solved, self._calls = model, bf16, solved, 0
         self._every = 1 if s.x.device.type == "cpu" else 10
         s.index, s.broken, s.broken_at = torch.arange(len(s.x), device=s.x.device), self.fell.clone(), s.x
 
@@ -167,7 +170,7 @@ class Standing:
         if self._bf16:
             at = s.broken.nonzero().squeeze(1)
             with torch.no_grad():
-                s.broken[at] = misread(self._model(s.broken_at[at]), s.y[at])
+                s.broken[at] = self._solved(self._model(s.broken_at[at]), s.y[at])
         gone, stay = s.index[s.broken], ~s.broken
         self.found[gone], self.fell[gone] = s.broken_at[s.broken], True
         for name, tensor in vars(s).items():

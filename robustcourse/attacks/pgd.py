@@ -74,13 +74,14 @@ class PGD(Attack):
     def _walk(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         step = 2.5 * self.threat.eps / self.steps if self.step_size is None else self.step_size
         s = SimpleNamespace(x=x, y=y, x_adv=self.threat.random(x, generator) if self.random_start else x.clone())
-        standing = Standing(model, s, self.bf16) if self.early_exit else None
+        standing = Standing(model, s, self.bf16, self._solved) if self.early_exit else None
         for taken in range(self.steps):
             loss = partial(self._loss, y=s.y, first=not taken)
             logits, _, s.gradient = slope(model, s.x_adv, loss, self.bf16)
             if standing and not standing.leave(s, self._solved(logits, s.y)):
                 break
-            s.x_adv = self.threat.project(s.x, s.x_adv + step * self.threat.ascent(s.x_adv, s.gradient))
+            ascent = self.threat.ascent(s.x_adv, s.gradient)
+            s.x_adv = self.threat.project(s.x, s.x_adv.add(ascent, alpha=step))
         check_gradient(s.gradient)
         return standing.close(s)[0] if standing else s.x_adv
 

@@ -8,43 +8,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robustcourse import FGSM, L2, PGD, Linf, accuracy
+from robustcourse import FGSM, L1, L2, PGD, Linf, accuracy, robust_accuracy
 from robustcourse.attacks import cross_entropy
 from robustcourse.data import Split
+from robustcourse.evaluate import counting
+from tests.nets import (
+    Detached,
+    HostReads,
+    digits,
+    generator,
+    hits,
+    images,
+    linear,
+    network,
+    precise,
+    trained,
+    watch_standing,
+    watching,
+    wrong,
+)
 
-BOTH = pytest.mark.parametrize("threat", [Linf(0.1), L2(0.3)], ids=str)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def linear(weight):
-    """Logits ⟨w_k, x⟩, for weights (classes, pixels)."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    layer.weight.data = weight
-    return nn.Sequential(nn.Flatten(), layer).eval()
-
-
-def network(pixels, scale=1.0):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
-    model[1].bias.data = -model[1].weight.data.sum(1) / 2  # grey is in the middle, so that all classes are predicted
-    model[-1].weight.data *= scale
-    return model
+EACH = pytest.mark.parametrize("threat", [Linf(0.1), L2(0.3), L1(0.1)], ids=str)
+ON_DIGITS = pytest.mark.parametrize("threat", [Linf(0.2), L2(1.2), L1(6.0)], ids=str)
 
 
-def images(n=50, pixels=6, low=0.4, high=0.6):
-    return low + (high - low) * torch.rand(n, 1, 1, pixels, generator=generator(1))
-
-
-def hits(model, x, y):
-    with torch.no_grad():
-        return model(x).argmax(1) == y
-
-
-@BOTH
+@EACH
 def test_fgsm_takes_from_a_linear_margin_all_that_any_attack_can(threat):
     model, x, y = linear(torch.randn(2, 6, generator=generator())), images(), torch.arange(50) % 2
 
@@ -57,7 +45,7 @@ def test_fgsm_takes_from_a_linear_margin_all_that_any_attack_can(threat):
     torch.testing.assert_close(margin(FGSM(threat)(model, x, y)), margin(x) - most, rtol=0.0, atol=1e-5)
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("target", [0, 1, 2, 3])
 def test_with_many_classes_a_step_on_one_margin_takes_all_of_it(threat, target):
     model, x, y = linear(torch.randn(5, 6, generator=generator())), images(), torch.full((50,), 4)
@@ -72,7 +60,7 @@ def test_with_many_classes_a_step_on_one_margin_takes_all_of_it(threat, target):
     torch.testing.assert_close(gained, most.expand(50), rtol=0.0, atol=1e-5)
 
 
-@BOTH
+@EACH
 def test_pgd_finds_the_same_point_as_fgsm_where_the_loss_is_linear(threat):
     model, x, y = linear(torch.randn(2, 6, generator=generator())), images(), torch.arange(50) % 2
     walked, one_step = PGD(threat, steps=40, step_size=threat.eps)(model, x, y), FGSM(threat)(model, x, y)
@@ -98,7 +86,7 @@ def test_pgd_is_the_loop_of_the_textbook():
 
 @settings(deadline=None, max_examples=80)
 @given(
-    threat=st.sampled_from([Linf, L2]),
+    threat=st.sampled_from([Linf, L2, L1]),
     eps=st.one_of(st.just(0.0), st.floats(1e-4, 1)),
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(lambda sides: (4, *sides)),
     exponent=st.integers(-30, 30),  # of the gradient's size
@@ -124,13 +112,13 @@ def test_pgd_never_leaves_the_ball_nor_the_box(
         assert torch.equal(x_adv, x)
 
 
-@BOTH
+@EACH
 def test_the_smallest_gradients_still_point_somewhere(threat):
     model, x, y = linear(1e-30 * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])), torch.full((1, 2), 0.5), torch.tensor([0])
     assert threat.distance(x, FGSM(threat)(model, x, y)).tolist() == pytest.approx([threat.eps])
 
 
-@BOTH
+@EACH
 def test_restarts_try_the_points_left_over_and_keep_the_others(threat):
     model, x, y = network(6, scale=4), images(n=400, low=0, high=1), torch.arange(400) % 3
     weak = {"steps": 1, "step_size": 0.0}  # the random start alone, so that luck is all there is
@@ -149,7 +137,7 @@ def test_restarts_end_when_nothing_is_left_to_break():
     assert len(calls) < 5  # and not the hundred passes of 50 walks
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("attack", [FGSM, PGD])
 def test_a_targeted_attack_reaches_the_target(threat, attack):
     model = linear(torch.eye(3, 6))
@@ -168,6 +156,109 @@ def test_targeted_restarts_keep_the_points_that_have_arrived():
     assert hits(model, often, y).sum() > arrived.sum()
 
 
+@ON_DIGITS
+def test_a_target_is_reached_far_more_often_than_by_chance(threat):
+    # Most pixels of a digit are black: a step that L1 or L2 spends on them is lost.
+    x, target = digits().x, (digits().y + 1) % 10
+    by_chance = hits(trained(), threat.random(x, generator()), target)
+    reached = hits(trained(), PGD(threat, targeted=True)(trained(), x, target), target)
+    assert by_chance.float().mean() < 0.05
+    assert reached.float().mean() > 0.4
+
+
+@ON_DIGITS
+@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_early_exit_takes_of_each_point_the_iterate_that_broke_it(threat, every, targeted, monkeypatch):
+    model, x = precise(), digits().x.double()
+    y = (digits().y + 1) % 10 if targeted else digits().y
+    attack = {"threat": threat, "steps": 25, "targeted": targeted}
+    with watching(model) as walk:
+        last = PGD(**attack)(model, x, y)
+    solved = torch.stack([hits(model, at, y) if targeted else wrong(model, at, y) for at in walk])
+    first = torch.where(solved.any(0), solved.int().argmax(0), 25)
+    expected = torch.stack([*walk, last])[first, torch.arange(len(x))]
+    watch_standing(monkeypatch, every)
+    with counting(model) as passes:
+        found = PGD(**attack, early_exit=True)(model, x, y)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert solved.any(0).sum() > 0
+    assert (hits(model, found, y) == targeted).sum() >= (hits(model, last, y) == targeted).sum()
+    # On a GPU they leave at the next tenth call.
+    walked = (first // every + 1) * every
+    assert passes.forward == passes.backward == walked.clamp_max(25).sum()
+
+
+def test_evaluation_leaves_early_by_itself():
+    x, y = digits().x, digits().y
+    with counting(trained()) as early:
+        expected = robust_accuracy(trained(), Split(x, y), PGD(Linf(0.2), early_exit=True))
+    with counting(trained()) as passes:
+        assert robust_accuracy(trained(), Split(x, y), PGD(Linf(0.2))) == expected
+    assert passes == early
+    assert passes.backward < 40 * len(x) / 2
+
+
+@EACH
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_walk_asks_nothing_of_a_gpu_until_it_ends(threat, masked):
+    model, x, y = network(6), images(), torch.arange(50) % 3
+    if masked:
+        threat = type(threat)(threat.eps, torch.tensor([[[True, False] * 3]]))
+
+    def reads(**options):
+        with HostReads() as found:
+            PGD(threat, **options)(model, x, y)
+        return found.count
+
+    assert reads(steps=10) == reads(steps=30)
+    assert reads(steps=30, early_exit=True) > reads(steps=10, early_exit=True)  # as it does where it has to
+
+
+# In half precision 1.0038 is 1 and 1.0041 is 1.0078. At x the first logit is −0.00015 in truth, and −0.0039 in half.
+HALF = linear(torch.tensor([[1.0038, -1.0041], [0.0, 0.0]]), torch.tensor([0.0, -0.002]))
+GREY, ZERO = torch.full((9, 2), 0.5), torch.zeros(9, dtype=torch.int64)
+
+
+def test_half_precision_errs_on_the_model_by_hand():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not hits(HALF, GREY, ZERO).any()
+    assert hits(HALF, GREY, ZERO).all()
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_what_half_precision_calls_broken_goes_on(every, monkeypatch):
+    claims, half = watch_standing(monkeypatch, every), {"random_start": False, "early_exit": True, "bf16": True}
+    found = PGD(Linf(0.01), steps=20, **half)(HALF, GREY, ZERO)  # a start that half precision would be content with
+    assert claims[0].fell.all()
+    assert wrong(HALF, found, ZERO).all()
+    PGD(Linf(1e-4), steps=20, **half)(HALF, GREY, ZERO)  # too small a set to break anything in truth
+    assert not claims[1].fell.any()
+
+
+@ON_DIGITS
+@pytest.mark.parametrize("targeted", [False, True])
+def test_half_precision_claims_nothing_that_full_precision_denies(threat, targeted, monkeypatch):
+    claims, model, x = watch_standing(monkeypatch), trained(), digits().x
+    y = (digits().y + 1) % 10 if targeted else digits().y
+    options = {"steps": 20, "targeted": targeted, "early_exit": True}
+    half, full = (PGD(threat, bf16=bf16, **options)(model, x, y) for bf16 in (True, False))
+    fell = claims[0].fell
+    assert fell.any()
+    assert (hits(model, half[fell], y[fell]) == targeted).all()
+    share = [float((hits(model, found, y) == targeted).float().mean()) for found in (half, full)]
+    assert share[0] == pytest.approx(share[1], abs=0.05)
+
+
+@EACH
+def test_a_model_that_detaches_its_input_is_called_blind(threat):
+    with pytest.raises(ValueError, match="model gives no gradient with respect to its input, so this attack is blind"):
+        PGD(threat, steps=2)(Detached(network(6)), images(), torch.arange(50) % 3)
+    cut = nn.Sequential(Detached(nn.Flatten()), *network(6)[1:]).eval()  # later layers do have one
+    with pytest.raises(ValueError, match="something in it detaches"):
+        PGD(threat, steps=2)(cut, images(), torch.arange(50) % 3)
+
+
 def test_the_step_is_two_and_a_half_radii_over_the_steps_unless_said():
     model, x, y = network(6), images(), torch.arange(50) % 3
     default, explicit = PGD(L2(0.2), steps=10), PGD(L2(0.2), steps=10, step_size=0.05)
@@ -182,19 +273,14 @@ def test_the_loss_of_an_attack_can_be_any_function_of_logits_and_labels():
     assert (cross_entropy(model(backwards(model, x, y)), y) < cross_entropy(model(x), y)).all()
 
 
-def test_cross_entropy_is_one_number_for_each_example():
-    found = cross_entropy(torch.tensor([[0.0, 0.0], [0.0, 100.0]]), torch.tensor([0, 1]))
-    torch.testing.assert_close(found, torch.tensor([2.0, 1.0]).log())
-
-
-@BOTH
+@EACH
 def test_a_gradient_that_is_not_a_number_stops_the_attack(threat):
     steep = PGD(threat, steps=2, loss=lambda logits, y: (0 * logits).sum(1).sqrt())  # the slope of a root at zero
     with pytest.raises(FloatingPointError, match="the gradient of the loss has NaN or infinite values"):
         steep(network(6), images(), torch.arange(50) % 3)
 
 
-@BOTH
+@EACH
 def test_a_model_that_answers_nan_is_neither_attacked_nor_scored(threat):
     model, x, y = network(6), images(), torch.arange(50) % 3
     model[1].weight.data[0, 0] = float("nan")
@@ -221,7 +307,7 @@ def test_settings_that_are_refused(settings, message):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@BOTH
+@EACH
 def test_a_gpu_finds_the_points_that_the_cpu_finds(threat):
     model, x, y = network(6), images(low=0, high=1), torch.arange(50) % 3
     attack = PGD(threat, steps=10, random_start=False)  # each device has random numbers of its own
