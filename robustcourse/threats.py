@@ -162,8 +162,8 @@ class L2(Threat):
 
     def steepest(self, gradient: Tensor) -> Tensor:
         gradient = self.free(gradient)
-        # Summed in float64, where the squares of very small gradients do not vanish.
-        length = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).to(gradient.dtype)
+        # Summed in high precision, where the squares of very small gradients do not vanish.
+        length = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=_widest(gradient)).to(gradient.dtype)
         return gradient / per_example(length.where(length > 0, 1), gradient)
 
     def clip(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
@@ -194,10 +194,10 @@ class L1(Threat):
         return torch.zeros_like(flat).scatter(1, best, flat.gather(1, best).sign()).view_as(gradient)
 
     def clip(self, delta: Tensor, radius: Tensor | None = None) -> Tensor:
-        # Shrink all entries by the same amount until they add up to the radius (Duchi et al. 2008); in float64, for that
-        # amount may be much larger than what it leaves.
+        # Shrink all entries by the same amount until they add up to the radius (Duchi et al. 2008); in high precision,
+        # for that amount may be much larger than what it leaves.
         delta = self.free(delta)
-        size = delta.flatten(1).abs().double()
+        size = delta.flatten(1).abs().to(_widest(delta))
         radius = size.new_full(size.shape[:1], self.eps) if radius is None else radius
         sums = size.sort(1, descending=True).values.cumsum(1)
         # What the k largest entries would have to give up, each; the right k is the one that asks for most.
@@ -213,3 +213,8 @@ class L1(Threat):
         more = torch.empty(shape[:1], device=generator.device, dtype=dtype).exponential_(generator=generator)
         size, signs = self.free(size), torch.rand(shape, generator=generator, device=generator.device) < 0.5
         return self.eps * size.where(signs, -size) / per_example(self.norm(size) + more, size)
+
+
+def _widest(like: Tensor) -> torch.dtype:
+    """float64, but for Apple's GPUs, which have none."""
+    return like.dtype if like.device.type == "mps" else torch.float64

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcourse.attacks.attack import Attack
-from robustcourse.checks import check_model
+from robustcourse.checks import check_model, evaluating
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Adaptive(Attack):
     Args:
         threat: the set to search.
         attack: searches it.
-        view: the model under attack to the one to search on, in evaluation mode.
+        view: the model under attack to the one to search on.
 
     Every threat that the attack has. Cost: that of the attack, in passes through the view.
 
@@ -52,7 +52,9 @@ class Adaptive(Attack):
         return getattr(self.attack, "targeted", False)
 
     def search(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        return self.attack(self.view(model), x, y, generator)
+        view = self.view(model)
+        with evaluating(view):  # a module that was just put together is in training mode
+            return self.attack(view, x, y, generator)
 
 
 def transfer(attack: Attack, surrogate: nn.Module) -> Adaptive:

@@ -3,8 +3,8 @@
 For a linear model the pretence is true, and one step is the shortest way there is. For others it is a short way after
 few steps, though seldom the shortest.
 
-Source: Moosavi-Dezfooli, Fawzi & Frossard 2016 (arXiv:1511.04599). That a step spends nothing on pixels which are
-already black or white is added here.
+Source: Moosavi-Dezfooli, Fawzi & Frossard 2016 (arXiv:1511.04599). Here a step spends nothing on pixels that are
+already black or white.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from robustcourse.attacks.attack import Standing, check_gradient, misread, query, slope
+from robustcourse.attacks.attack import Standing, check_gradient, likeliest, misread, query, slope
 from robustcourse.attacks.fmn import MinimumNorm
 from robustcourse.attacks.losses import margin_loss
 from robustcourse.threats import passable, per_example
@@ -29,10 +29,10 @@ class DeepFool(MinimumNorm):
         threat: its norm is made small, whatever its ε.
         steps: linear pretences, ≥ 1; a point stops at the first one that leads to an error.
         overshoot: how much farther than the boundary to go, > 0: on the boundary itself nothing is misread.
-        candidates: wrong classes to consider, the likeliest at x first, ≥ 1; no more than there are.
+        candidates: wrong classes to consider, the likeliest at x, ≥ 1; no more than there are.
 
-    Cost: at most 2 × `steps` + 3 forward and `steps` × `candidates` + 1 backward passes a point; most stop after a few
-    steps.
+    Cost: at most 2 × `steps` + 3 forward and `steps` × `candidates` + 1 backward passes a point; most points stop after
+    a few steps.
 
     Raises:
         ValueError: steps or candidates < 1, or an overshoot that is not positive and finite.
@@ -51,10 +51,8 @@ class DeepFool(MinimumNorm):
 
     def shrink(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         logits = query(model, x, y)
-        slope(model, x, lambda logits: margin_loss(logits, y))  # says so where no gradient reaches the input
-        likeliest = logits.scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
-        others = likeliest[:, : min(self.candidates, logits.shape[1] - 1)]
-        s = SimpleNamespace(x=x, y=y, others=others, x_adv=x, walked=x)
+        slope(model, x, lambda logits: margin_loss(logits, y))  # says so where no gradient reaches x
+        s = SimpleNamespace(x=x, y=y, others=likeliest(logits, y, self.candidates).T, x_adv=x, walked=x)
         standing = Standing(model, s)
         for taken in range(self.steps + 1):
             if not standing.leave(s, misread(query(model, s.x_adv, s.y), s.y)) or taken == self.steps:
@@ -64,18 +62,16 @@ class DeepFool(MinimumNorm):
         return standing.close(s, "x")[0]
 
     def _step(self, model: nn.Module, s: SimpleNamespace) -> Tensor:
-        """The shortest step, (b, ...), after which a linear model with these logits and slopes would err."""
+        """The shortest step after which a linear model with these logits and slopes would err, (b, ...)."""
         x = s.x_adv.detach().requires_grad_(True)
         logits = model(x)
-        right, others = logits.gather(1, s.y[:, None]), logits.gather(1, s.others)
-        slopes = torch.stack([torch.autograd.grad(k.sum(), x, retain_graph=True)[0] for k in (others - right).T])
+        gains = (logits.gather(1, s.others) - logits.gather(1, s.y[:, None])).T
+        slopes = torch.stack([torch.autograd.grad(gain.sum(), x, retain_graph=True)[0] for gain in gains])
         check_gradient(slopes)
         slopes = passable(s.x_adv, slopes)
-        # By a little more than what `misread` takes for rounding.
-        gap = (others - right).detach().abs() + 200 * torch.finfo(x.dtype).eps * (others.abs() + right.abs()).detach()
-        rate = self.threat.dual(slopes.flatten(0, 1)).view(slopes.shape[:2])
-        # No way in the box is longer than one for each pixel, which also keeps flat ground from being infinitely far.
-        away = (gap.T / rate.clamp_min(torch.finfo(x.dtype).tiny)).clamp_max(x[0].numel())
-        nearest = away.argmin(0)
-        each = torch.arange(len(x), device=x.device)
+        # Farther than what `misread` takes for rounding.
+        gap = gains.detach().abs() + 400 * torch.finfo(x.dtype).eps * logits.detach().abs().amax(1)
+        rate = self.threat.dual(slopes.flatten(0, 1)).view_as(gap).clamp_min(torch.finfo(x.dtype).tiny)
+        away = (gap / rate).clamp_max(x[0].numel())  # finite also on flat ground
+        nearest, each = away.argmin(0), torch.arange(len(x), device=x.device)
         return per_example(away[nearest, each], x) * self.threat.steepest(slopes[nearest, each])

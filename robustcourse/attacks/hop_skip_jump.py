@@ -1,11 +1,11 @@
 """HopSkipJump: an attack that sees nothing but the label that the model answers.
 
-It walks along the decision boundary. Some random nudges from there are misread and some are not; the average of the
-first less that of all points away from the boundary, a gradient made of labels. A jump that way, and a bisection back
-towards x, lead to a point of the boundary that is nearer.
+It walks along the decision boundary. Of many random nudges some are misread; their mean, less the mean of all, points
+away from the boundary: a gradient made of labels. A jump that way and a bisection back towards x lead to a point of the
+boundary that is nearer.
 
-Source: Chen, Jordan & Wainwright 2020 (arXiv:1904.02144). Added here: images compete for the start, steps spend nothing
-on pixels that are already black or white, and L1.
+Source: Chen, Jordan & Wainwright 2020 (arXiv:1904.02144), for L∞ and L2. Here many images compete for the start, a jump
+spends nothing on pixels that are already black or white, and bisections need not be as fine.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from robustcourse.attacks.attack import Standing, query
 from robustcourse.attacks.fmn import MinimumNorm
 from robustcourse.threats import L2, per_example
 
+NUDGES = 50  # before the first jump; before the n-th, √n times as many
 HALVINGS = 10  # of a jump that went too far
 
 
@@ -32,34 +33,29 @@ class HopSkipJump(MinimumNorm):
     Args:
         threat: its norm is made small; its ε is where `early_exit` is content.
         queries: forward passes a point, ≥ 100: a tenth for the start, the rest for the walk.
-        nudges: before the first jump, ≥ 2; before the n-th, √n times as many.
-        start: (K, ...) images in [0, 1] to start from, such as training images; uniform noise if None. Where the model
-            reads none of them, blended with x, as another class, there is no start, and x stays as it is.
+        start: (K, ...) images in [0, 1] to start from, such as training images; uniform noise, which is worse, if None.
+            Where those that are tried are all read as y, there is no start, and x stays as it is.
         early_exit: a point stops once it is broken within ε, and the others go on.
 
     Cost: at most `queries` forward passes a point, fewer with `early_exit`; no backward pass.
 
     Raises:
         TypeError: start is no tensor.
-        ValueError: queries < 100, nudges < 2, or start is empty, out of [0, 1], or later of another shape than inputs.
+        ValueError: queries < 100; start is empty, out of [0, 1], or of another shape than the inputs.
     """
 
     queries: int = 5000
-    nudges: int = 100
     start: Tensor | None = field(default=None, repr=False, compare=False)
     early_exit: bool = False
 
     def __post_init__(self) -> None:
         if self.queries < 100:
             raise ValueError(f"queries must be >= 100, got {self.queries}")
-        if self.nudges < 2:
-            raise ValueError(f"nudges must be >= 2, got {self.nudges}")
-        if self.start is None:
-            return
-        if not isinstance(self.start, Tensor):
-            raise TypeError(f"start must be a torch.Tensor of images (K, ...), got {type(self.start).__name__}")
-        if not (self.start.numel() and ((self.start >= 0) & (self.start <= 1)).all()):
-            raise ValueError("start must be at least one image, with values in [0, 1]")
+        if self.start is not None:
+            if not isinstance(self.start, Tensor):
+                raise TypeError(f"start must be a tensor of images, (K, ...), or None, got {type(self.start).__name__}")
+            if not (self.start.numel() and ((self.start >= 0) & (self.start <= 1)).all()):
+                raise ValueError(f"start must hold images in [0, 1], at least one, got shape {tuple(self.start.shape)}")
 
     @torch.no_grad()
     def shrink(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -94,11 +90,12 @@ class HopSkipJump(MinimumNorm):
     def _images(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if self.start is None:
             return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return self.start.to(x)[torch.randint(len(self.start), (len(x),), generator=generator, device=x.device)]
+        chosen = torch.randint(len(self.start), (len(x),), generator=generator, device=x.device)
+        return self.start[chosen.to(self.start.device)].to(x)
 
     def _walk(self, model: nn.Module, x: Tensor, y: Tensor, start: Tensor, generator: torch.Generator) -> Tensor:
-        threat, size = self.threat, x[0].numel()
-        bisections = max(10, math.ceil(2 * math.log2(size)))
+        threat = self.threat
+        bisections = max(10, 6 + math.ceil(math.log2(x[0].numel())))  # far finer than the nudges
         left = self.queries - 1 - self.queries // 10  # queries, for each point
         s = SimpleNamespace(x=x, y=y, x_adv=start, best=start)
         standing = Standing(model, s)
@@ -107,7 +104,7 @@ class HopSkipJump(MinimumNorm):
             s.length, shortest = threat.distance(s.x, s.x_adv), threat.distance(s.x, s.best)
             s.best = s.x_adv.where(per_example(s.length < shortest, s.x), s.best)
             left -= bisections
-            nudges = min(round(self.nudges * math.sqrt(hop)), left - HALVINGS - bisections)
+            nudges = min(round(NUDGES * math.sqrt(hop)), left - HALVINGS - bisections)
             if nudges < 2 or (self.early_exit and not standing.leave(s, s.length <= threat.eps)):
                 break
             direction = threat.ascent(s.x_adv, self._away(model, s, nudges, generator))
@@ -123,9 +120,10 @@ class HopSkipJump(MinimumNorm):
         return standing.close(s, "best")[0]
 
     def _away(self, model: nn.Module, s: SimpleNamespace, nudges: int, generator: torch.Generator) -> Tensor:
-        """Where the boundary at x_adv turns its back to: the covariance of nudges with errors, (b, ...)."""
+        """The direction away from the boundary at x_adv, (b, ...): the covariance of nudges and errors."""
         straight = L2(1, self.threat.mask)
-        reach = per_example(straight.distance(s.x, s.x_adv) / s.x[0].numel(), s.x).clamp_min(torch.finfo(s.x.dtype).tiny)
+        reach = 0.1 / math.sqrt(s.x[0].numel()) * straight.distance(s.x, s.x_adv)
+        reach = per_example(reach.clamp_min(torch.finfo(s.x.dtype).eps), s.x)
         both = wrong = share = torch.zeros_like(s.x)
         for _ in range(nudges):
             noise = torch.randn(s.x.shape, generator=generator, device=s.x.device, dtype=s.x.dtype)

@@ -26,8 +26,8 @@ class RandomSearch(Attack):
         threat: the set to search.
         queries: guesses a point, ≥ 1; the first is x itself.
 
-    Returns the first guess that breaks a point; where none does, the one of largest margin loss. Cost: at most `queries`
-    forward passes a point, and no more once it is broken.
+    Returns the first guess that breaks a point; where none does, the one of largest margin loss. Cost: at most
+    `queries` forward passes a point, and no more once it is broken.
 
     Raises:
         ValueError: queries < 1.

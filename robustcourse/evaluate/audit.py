@@ -69,9 +69,9 @@ class Audit:
     def __str__(self) -> str:
         lines = [self.title]
         for check in self.checks:
-            lines.append(f"  {'ok  ' if check.passed else 'FLAG'}  {check.name:<26}{check.found}")
+            lines.append(f"  {'ok  ' if check.passed else 'FLAG'}  {check.name:<32}{check.found}")
             if not check.passed:
-                lines.append(f"{'':<34}→ {check.advice}")
+                lines.append(f"{'':<40}→ {check.advice}")
         flags = len(self.flags)
         verdict = "nothing speaks against this evaluation" if not flags else "do not quote this accuracy"
         return "\n".join([*lines, f"{flags} flag{'s' * (flags != 1)}: {verdict}"])
@@ -126,8 +126,22 @@ def audit(
         return report(model, part, question, seed=seed if among is None else seed + 1).right
 
     with evaluating(model), seeded(seed):
-        _ask_gradients(model, split, check)
-        standing = left(asked)
+        with torch.no_grad():
+            first, second = model(split.x), model(split.x)
+        check_labels(split.y, split.x, classes=first.shape[1])
+        differ = float((first - second).abs().max())
+        steady = differ <= 1e-5 * float(first.abs().max())
+        advice = "the model is random: average over draws, with EOT or AutoAttack(threat, 'rand')"
+        check("the same answer twice", steady, f"logits differ by up to {differ:.2g}", advice)
+        blind = "gradients are masked: " if steady else "luck decides, for the model is random: "
+
+        walk = report(model, split, asked, seed=seed)
+        standing = walk.right
+        for where, x in (("at the images", split.x), ("where the walk ended", walk.x_adv[standing])):
+            zero, broken = _gone(model, x, split.y if x is split.x else split.y[standing])
+            found = f"{100 * zero:.0f} % of them are zero, {100 * broken:.0f} % NaN or infinite"
+            advice = blind + "undo what hides them, or put BPDA in its place"
+            check(f"gradients {where}", zero + broken <= BLIND, found, advice)
 
         def beyond(question: Attack) -> float:
             """The share of all points that still stand, and fall to another attack."""
@@ -141,8 +155,8 @@ def audit(
             longer: dict[str, Any] = {"steps": 4 * asked.steps}
             gain = beyond(dataclasses.replace(asked, **longer)) - beyond(asked)
             found = f"four times as many break {100 * gain:.1f} % more than another start"
-            check("steps are enough", gain <= UNFINISHED, found, "take more steps")
-        blind = "gradients are masked: "
+            advice = "take more steps" if gain > 0 else blind + "more steps must not help the model"
+            check("steps are enough", -BLIND <= gain <= UNFINISHED, found, advice)
         more("steps beat one step", FGSM(threat), blind + "the walk loses its way")
         more("scale does not matter", APGD(threat, loss=dlr), blind + "use a loss that is free of scale")
         more("gradients beat luck", RandomSearch(threat, queries=200), blind + "find out where they vanish")
@@ -178,27 +192,13 @@ def _with(threat: Threat, eps: float) -> Threat:
     return dataclasses.replace(threat, eps=eps)
 
 
-def _ask_gradients(model: nn.Module, split: Split, check: Callable[..., None]) -> None:
-    """Two looks at the same images, and the gradients there."""
-    with torch.no_grad():
-        first, second = model(split.x), model(split.x)
-    check_labels(split.y, split.x, classes=first.shape[1])
-    differ = float((first - second).abs().max())
-    check(
-        "the same answer twice",
-        differ <= 1e-5 * float(first.abs().max()),
-        f"logits differ by up to {differ:.2g}",
-        "the model is random: average over draws with EOT, AutoAttack(threat, 'rand')",
-    )
+def _gone(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """The shares of points whose gradient is zero, and is NaN or infinite."""
+    if not len(x):
+        return 0.0, 0.0
     try:
-        _, _, gradient = slope(model, split.x, lambda logits: cross_entropy(logits, split.y))
-    except ValueError:
-        gradient = torch.zeros_like(split.x)
+        _, _, gradient = slope(model, x, lambda logits: cross_entropy(logits, y))
+    except ValueError:  # none reaches the input
+        return 1.0, 0.0
     flat = gradient.flatten(1)
-    zero, broken = float((flat == 0).all(1).float().mean()), float((~flat.isfinite().all(1)).float().mean())
-    check(
-        "gradients are there",
-        zero + broken <= BLIND,
-        f"{100 * zero:.0f} % of the images have none, {100 * broken:.0f} % NaN or infinite ones",
-        "gradients are masked: undo what hides them, or put BPDA in its place",
-    )
+    return float((flat == 0).all(1).float().mean()), float((~flat.isfinite().all(1)).float().mean())

@@ -75,7 +75,7 @@ class Report:
         x_adv: (N, ...) the last point that an attack returned for each example; the image itself where none was tried.
         clean: accuracy without an attack.
         stages: one an attack, in order.
-        note: what the chain says of itself.
+        note: what the chain says of itself, and a warning where breaks do not repeat.
     """
 
     threat: str
@@ -127,7 +127,7 @@ def report(
     with seeded(seed):
         batches = torch.arange(len(split.x), device=split.x.device).split(batch_size)
         right = torch.cat([_reads(model, split.x[index], split.y[index]) for index in batches])
-        clean = Estimate.proportion(right.cpu())
+        readable, clean = right.clone(), Estimate.proportion(right.cpu())
         for link in () if attack is None else links(attack):
             left, start = right.nonzero().squeeze(1), time.perf_counter()
             with counting(model) as passes:
@@ -139,9 +139,15 @@ def report(
             seconds = time.perf_counter() - start
             fell = len(left) - int(right.sum())
             stages.append(Stage(name(link), len(left), fell, passes.forward, passes.backward, seconds))
-    return Report(
-        str(getattr(attack, "threat", "no attack")), right, x_adv, clean, tuple(stages), getattr(attack, "note", "")
-    )
+        note = getattr(attack, "note", "")
+        if stages:
+            # A model that answers at random is judged afresh: each attack had its chance of a lucky draw.
+            again = readable & torch.cat([_reads(model, x_adv[index], split.y[index]) for index in batches])
+            if luck := int((again & ~right).sum()):
+                warning = f"{luck} breaks did not repeat: the model is random; see `audit`, and AutoAttack's 'rand'"
+                note = f"{note}\n{warning}".strip()
+            right = again
+    return Report(str(getattr(attack, "threat", "no attack")), right, x_adv, clean, tuple(stages), note)
 
 
 @torch.no_grad()

@@ -215,6 +215,14 @@ def test_what_half_precision_calls_broken_goes_on(every, monkeypatch):
     assert not any(claim.fell.any() for claim in claims[1:])
 
 
+def test_what_half_precision_calls_broken_is_tried_again():
+    # One step from a random start: luck decides, and half precision is content with the first walk of almost all.
+    model = linear(torch.tensor([[1.0038, -1.0041], [0.0, 0.0]]), torch.tensor([0.0, -0.002]))
+    x, y = torch.full((400, 2), 0.5), torch.zeros(400, dtype=torch.int64)
+    once, often = (APGD(Linf(1.2e-3), steps=1, restarts=restarts, bf16=True)(model, x, y) for restarts in (1, 20))
+    assert wrong(model, often, y).sum() > wrong(model, once, y).sum()
+
+
 @pytest.mark.parametrize("loss", [cross_entropy, dlr_targeted])
 def test_half_precision_claims_nothing_that_full_precision_denies(loss, monkeypatch):
     claims, (x, y) = watch_standing(monkeypatch), (digits().x[:60], digits().y[:60])

@@ -176,6 +176,7 @@ def model():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)).eval()
+    model[4].bias.data -= model(X).mean(0).detach()  # each class is the answer somewhere
     model[1].weight.requires_grad_(False)
     model[4].weight.grad = torch.ones(3, 8)
     return model

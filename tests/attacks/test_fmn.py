@@ -40,7 +40,7 @@ def truth(model, x, y, threat):
     """The distance to the nearest boundary of a linear model: margin / dual norm, smallest over the other classes."""
     logits, w = model(x).detach(), model[1].weight.data
     gaps = logits.gather(1, y[:, None]) - logits
-    away = gaps / torch.stack([threat.dual(w[k] - w[y]) for k in range(len(w))], 1)
+    away = gaps / torch.stack([threat.dual((w[k] - w[y]).view_as(x)) for k in range(len(w))], 1)
     return away.scatter(1, y[:, None], math.inf).amin(1)
 
 

@@ -185,6 +185,17 @@ def test_random_shift_is_broken_by_plain_pgd_too_if_it_does_not_stop_at_a_lucky_
     assert left("RandomShift", PGD(THREAT)) - walked >= 0.25
 
 
+def test_many_draws_a_step_find_more_than_one():
+    model, test = defence("RandomShift"), digits().test
+
+    def mean_over_draws(attack):
+        x_adv = attack(model, test.x, test.y)
+        with seeded(0):
+            return sum(accuracy(model, Split(x_adv, test.y)).value for _ in range(20)) / 20
+
+    assert mean_over_draws(PGD(THREAT)) - mean_over_draws(right_attack(model, THREAT)) >= 0.02
+
+
 def test_neighbour_check_stops_forty_steps_but_not_one_long_one():
     assert left("NeighbourCheck", PGD(THREAT)) - left("NeighbourCheck", FGSM(THREAT)) >= 0.3
 
