@@ -97,7 +97,7 @@ class Threat(ABC):
         The second step cannot leave the ball: x is in the box, so clamping only moves x_adv towards x. The result is
         within rounding (1e-6) of the ball, and exactly in the box. For L1 and L2 it is inside, but not always nearest.
         """
-        return (x + self.clip(x_adv - x)).clamp_(0, 1)
+        return self.clip(x_adv - x).add_(x).clamp_(0, 1)
 
     def random(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A random point of the threat set around each x: uniform in the ball, then clamped to [0, 1]."""

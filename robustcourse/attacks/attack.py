@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ def slope(
         ValueError: no gradient reaches x.
     """
     x = x.detach().requires_grad_(True)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+    with torch.autocast(x.device.type, torch.bfloat16) if bf16 else nullcontext():
         logits = model(x)
     values = loss(logits.to(x.dtype))
     # For the input alone: faster than values.backward(), and the weights' gradients stay untouched.

@@ -4,8 +4,8 @@ It walks along the decision boundary. Of many random nudges some are misread; th
 away from the boundary: a gradient made of labels. A jump that way and a bisection back towards x lead to a point of the
 boundary that is nearer.
 
-Source: Chen, Jordan & Wainwright 2020 (arXiv:1904.02144), for L∞ and L2. Here many images compete for the start, a jump
-spends nothing on pixels that are already black or white, and bisections need not be as fine.
+Source: Chen, Jordan & Wainwright 2020 (arXiv:1904.02144), for L∞ and L2. Here many images compete for the start, which
+gains more than anything else; nudges are larger and bisections coarser, which loses nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from robustcourse.attacks.fmn import MinimumNorm
 from robustcourse.threats import L2, per_example
 
 NUDGES = 50  # before the first jump; before the n-th, √n times as many
-HALVINGS = 10  # of a jump that went too far
+HALVINGS = 5  # lengths to try for a jump
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class HopSkipJump(MinimumNorm):
             if not (self.start.numel() and ((self.start >= 0) & (self.start <= 1)).all()):
                 raise ValueError(f"start must hold images in [0, 1], at least one, got shape {tuple(self.start.shape)}")
 
-    @torch.no_grad()
     def shrink(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         if self.start is not None and self.start.shape[1:] != x.shape[1:]:
             raise ValueError(f"start must be images of shape {tuple(x.shape[1:])}, got {tuple(self.start.shape[1:])}")
@@ -107,8 +106,8 @@ class HopSkipJump(MinimumNorm):
             nudges = min(round(NUDGES * math.sqrt(hop)), left - HALVINGS - bisections)
             if nudges < 2 or (self.early_exit and not standing.leave(s, s.length <= threat.eps)):
                 break
-            direction = threat.ascent(s.x_adv, self._away(model, s, nudges, generator))
-            # The longest jump, of those halved again and again, that stays on the far side; none if there is none.
+            direction = threat.steepest(self._away(model, s, nudges, generator))
+            # The longest jump that lands among errors, of some that are halved; if none does, none.
             jump, s.landed, jumping = s.length / math.sqrt(hop), s.x_adv, torch.ones_like(s.y, dtype=torch.bool)
             for _ in range(HALVINGS):
                 ahead = (s.x_adv + per_example(jump, s.x) * direction).clamp(0, 1)

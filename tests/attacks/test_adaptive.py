@@ -52,11 +52,6 @@ def test_a_surrogate_in_training_mode_is_refused():
         transfer(PGD(Linf(0.1)), network(6).train())
 
 
-def test_a_view_in_training_mode_is_refused():
-    with pytest.raises(ValueError, match="model is in training mode"):
-        Adaptive.of(PGD(Linf(0.1)), lambda model: nn.Sequential(model))(network(6), X, Y)
-
-
 def test_an_attack_for_another_set_is_refused():
     with pytest.raises(ValueError, match=r"attack must search Linf\(eps=0.1\), got one for L2\(eps=0.1\)"):
         Adaptive(Linf(0.1), PGD(L2(0.1)), lambda model: model)

@@ -43,12 +43,10 @@ def test_the_quick_ensemble_says_what_it_leaves_out():
 
 @pytest.mark.parametrize("version", ["standard", "quick", "rand"])
 def test_half_precision_is_for_every_apgd_in_it(version):
-    def halves(bf16):
-        chain = AutoAttack(Linf(0.1), version, bf16=bf16)
-        return [getattr(getattr(link, "attack", link), "bf16", None) for link in chain.attacks]
-
-    assert True in halves(True)
-    assert halves(False) == [None if half is None else False for half in halves(True)]
+    for bf16 in (False, True):
+        inner = [getattr(link, "attack", link) for link in AutoAttack(Linf(0.1), version, bf16=bf16).attacks]
+        apgd = [attack.bf16 for attack in inner if isinstance(attack, APGD)]
+        assert apgd == [bf16] * 2
 
 
 def test_an_unknown_version_is_named():

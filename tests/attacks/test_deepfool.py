@@ -61,7 +61,7 @@ def test_one_step_is_the_shortest_way_in_a_linear_model(threat, classes):
 @EACH
 def test_the_likeliest_candidates_at_x_are_the_ones_considered(threat):
     model, x, y = case(10)
-    ranks = model(x).argsort(1, descending=True)[:, 1:]
+    ranks, mean = model(x).argsort(1, descending=True)[:, 1:], []
     for candidates in (1, 3, 99):
         found = DeepFool(threat, candidates=candidates, overshoot=0.01).closest(model, x, y)
         nearest = away(model, x, y, threat).gather(1, ranks[:, :candidates]).amin(1)
@@ -69,6 +69,8 @@ def test_the_likeliest_candidates_at_x_are_the_ones_considered(threat):
         assert direct.any()
         assert wrong(model, found, y).all()
         torch.testing.assert_close(threat.distance(x, found)[direct], 1.01 * nearest[direct], rtol=1e-5, atol=1e-8)
+        mean.append(threat.distance(x, found).mean())
+    assert mean[0] > mean[1] > mean[2]
 
 
 @EACH

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from robustcourse import L1, L2, Linf
-from robustcourse.attacks import FMN, MinimumNorm, margin_loss
+from robustcourse.attacks import FMN, MinimumNorm
 from robustcourse.evaluate import counting
 from tests.nets import (
     Constant,
@@ -20,8 +20,10 @@ from tests.nets import (
     images,
     linear,
     network,
+    precise,
     trained,
     watch_standing,
+    watching,
     wrong,
 )
 
@@ -83,9 +85,11 @@ def test_a_misread_point_is_its_own_nearest_break(threat):
     model, x, y = case(3)
     right = torch.arange(50) % 2 == 0
     y = torch.where(right, y, (y + 1) % 3)
-    found = FMN(threat, steps=20).closest(model, x, y)
+    with counting(model) as passes:
+        found = FMN(threat, steps=20).closest(model, x, y)
     assert torch.equal(found[~right], x[~right])
     assert (threat.distance(x, found)[right] > 0).all()
+    assert passes.backward == 25 * 21 * 2  # nothing is asked of the others
 
 
 @EACH
@@ -107,24 +111,73 @@ def test_a_call_brings_the_nearest_break_into_the_set(threat):
     assert 0 < (nearest < threat.eps).sum() < 50
 
 
-@EACH
+def walk(threat, x, y):
+    """The points of a search for the likeliest target, (31, B, ...); how far each is, and ∞ where it is no break."""
+    with watching(precise()) as seen:
+        FMN(threat, steps=30, targets=1).closest(precise(), x, y)
+    points = torch.stack(seen[1:])  # after the first look
+    broken = torch.stack([wrong(precise(), point, y) for point in points])
+    return points, torch.stack([threat.distance(x, point) for point in points]).where(broken, math.inf)
+
+
+@ON_DIGITS
+def test_it_returns_the_nearest_break_that_it_saw(threat):
+    x, y = digits().x.double(), digits().y
+    right = hits(precise(), x, y)
+    x, y = x[right], y[right]
+    points, away = walk(threat, x, y)
+    expected = points[away.argmin(0), torch.arange(len(x))].where(away.amin(0).isfinite()[:, None, None, None], x)
+    torch.testing.assert_close(FMN(threat, steps=30, targets=1).closest(precise(), x, y), expected, rtol=0, atol=1e-9)
+    found = away.isfinite()
+    last = found.shape[0] - 1 - found.flip(0).int().argmax(0)
+    assert (away.argmin(0) != last)[found.any(0)].any()  # the nearest is not always the last
+
+
+@ON_DIGITS
 @pytest.mark.parametrize("every", [1, 10])
-def test_early_exit_is_content_within_the_radius(threat, every, monkeypatch):
+def test_early_exit_is_content_with_the_first_break_within_the_radius(threat, every, monkeypatch):
+    x, y = digits().x.double(), digits().y
+    right = hits(precise(), x, y)
+    x, y = x[right], y[right]
+    points, away = walk(threat, x, y)
+    near = away <= threat.eps
+    first, content = near.int().argmax(0), near.any(0)
     watch_standing(monkeypatch, every)
+    with counting(precise()) as passes:
+        found = FMN(threat, steps=30, targets=1, early_exit=True).closest(precise(), x, y)
+    expected = points[first, torch.arange(len(x))]
+    torch.testing.assert_close(found[content], expected[content], rtol=0, atol=1e-9)
+    assert (threat.distance(x, found)[~content] > threat.eps).any()  # the others keep what was found farther out
+    assert 0 < content.sum() < len(x)
+    # The last look of a walk is followed by no step, and nobody leaves there.
+    walked = torch.where(content & (first < 30), (first // every + 1) * every, 31).clamp_max(31)
+    assert passes.backward == walked.sum()
+    assert passes.forward == passes.backward + len(x)
+
+
+@EACH
+def test_who_is_content_with_one_target_tries_no_other(threat):
     model, x, y = case(10)
     nearest = truth(model, x, y, threat)
     with counting(model) as full:
-        closest = threat.distance(x, FMN(threat, steps=100).closest(model, x, y))
+        FMN(threat, steps=100).closest(model, x, y)
     with counting(model) as early:
-        content = threat.distance(x, FMN(threat, steps=100, early_exit=True).closest(model, x, y))
+        found = FMN(threat, steps=100, early_exit=True).closest(model, x, y)
     near, far = nearest < 0.98 * threat.eps, nearest > threat.eps
-    assert (content[near] <= threat.eps).all()
-    assert (content[near] > closest[near]).any()  # the first good enough, and not the best
-    assert torch.equal(content[far] > threat.eps, far[far])
-    assert near.any()
+    assert (threat.distance(x, found)[near] <= threat.eps).all()
     assert full.backward == 50 * 101 * 9
     assert full.forward == full.backward + 50
-    assert far.sum() * 101 * 9 <= early.backward < full.backward * 0.8
+    assert far.sum() * 101 * 9 <= early.backward <= far.sum() * 101 * 9 + (~far).sum() * 101 * 3
+
+
+def test_a_target_out_of_reach_does_not_hide_the_next_one():
+    # The likeliest of the wrong classes is always at 0.9. The other one passes the right one where the pixel is 0.6.
+    model = linear(torch.tensor([[0.0], [0.0], [1.0]]), torch.tensor([1.0, 0.9, 0.4]))
+    x, y = torch.full((5, 1), 0.45), torch.zeros(5, dtype=torch.int64)
+    for early_exit in (False, True):
+        found = FMN(Linf(0.3), steps=60, early_exit=early_exit).closest(model, x, y)
+        assert not hits(model, found, y).any()
+    assert torch.equal(FMN(Linf(0.3), targets=1).closest(model, x, y), x)
 
 
 @ON_DIGITS
@@ -165,11 +218,15 @@ def test_any_search_for_the_nearest_break_is_an_attack():
         attack.closest(network(6).train(), x, y)
 
 
-def test_a_point_that_barely_breaks_within_the_set_is_broken():
-    # On the boundary itself nothing is misread: what is found is on its other side.
-    model, x, y = case(2)
-    found = FMN(L2(1.0), steps=100).closest(model, x, y)
-    assert (margin_loss(model(found), y) > 0).all()
+@EACH
+def test_the_nearest_points_are_broken_for_sure(threat):
+    # Beside logits of 10, the last digits of float32 are worth 1e-5: a break must be farther out than that.
+    model = linear(torch.tensor([[1.0, -1.0], [0.0, 0.0]]), torch.tensor([10.0, 10.0]))
+    x, y = torch.full((50, 2), 0.5), torch.zeros(50, dtype=torch.int64)
+    x[:, 0] += torch.logspace(-5, -1, 50)
+    found, nearest = FMN(threat, steps=60).closest(model, x, y), truth(model, x, y, threat)
+    assert wrong(model, found, y).all()
+    assert (threat.distance(x, found) <= 1.02 * nearest + 2e-3).all()
 
 
 def test_a_gradient_that_is_not_a_number_stops_the_search():

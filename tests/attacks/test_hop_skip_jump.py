@@ -99,6 +99,20 @@ def test_towards_the_box_it_takes_what_room_there_is(threat):
     torch.testing.assert_close(found, torch.tensor([[0.3, 0.0]]), rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("threat", [Linf(0.5), L2(0.5)], ids=str)
+def test_a_jump_over_a_thin_region_of_errors_is_halved_until_it_lands_there(threat):
+    class Band(nn.Module):
+        """Errs where the first pixel is between 0.6 and 0.62."""
+
+        def forward(self, x):
+            return torch.stack([(x[:, 0] - 0.61).abs(), 0.01 + 0 * x[:, 0]], 1)
+
+    x, start = torch.full((1, 2), 0.5), torch.tensor([[0.61, 0.95]])
+    found = HopSkipJump(threat, queries=3000, start=start).closest(Band().eval(), x, torch.tensor([0]))
+    assert not hits(Band().eval(), found, torch.tensor([0]))
+    assert threat.distance(x, found) < 0.25  # from 0.45, where jumps of their first length would all fail
+
+
 def test_from_the_boundary_itself_it_goes_no_way_at_all():
     # All pixels are black, and the least change breaks the point: distances shrink until they vanish in rounding.
     model, x = linear(torch.tensor([[0.0] * 6, [1.0] * 6])), torch.zeros(3, 6)
