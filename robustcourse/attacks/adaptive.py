@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcourse.attacks.attack import Attack
-from robustcourse.checks import check_model, evaluating
+from robustcourse.checks import check_logits, check_model, evaluating
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ class EOT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Mean log-probabilities (B, classes) of `samples` answers to x, (B, ...)."""
         copies = x.expand(self.samples, *x.shape).flatten(0, 1)  # each example its own draws, in one batch
-        return self.model(copies).log_softmax(1).unflatten(0, (self.samples, len(x))).mean(0)
+        logits = self.model(copies)
+        check_logits(logits, copies)
+        return logits.log_softmax(1).unflatten(0, (self.samples, len(x))).mean(0)
 
 
 class BPDA(nn.Module):

@@ -4,7 +4,7 @@ For a linear model the pretence is true, and one step is the shortest way there 
 few steps, though seldom the shortest.
 
 Source: Moosavi-Dezfooli, Fawzi & Frossard 2016 (arXiv:1511.04599). Here a step spends nothing on pixels that are
-already black or white.
+already black or white, which saves most of the steps; the breaks are a few per cent farther for it.
 """
 
 from __future__ import annotations
