@@ -87,7 +87,10 @@ class FMN(MinimumNorm):
         standing = Standing(model, s)
         for taken in range(self.steps + 1):
             logits, gain, gradient = slope(model, s.x_adv, lambda logits: margin_targeted(logits, s.y, s.target))
-            s.gain, s.gradient = gain, passable(s.x_adv, gradient)
+            s.gradient = passable(s.x_adv, gradient)
+            s.lack = (
+                400 * torch.finfo(x.dtype).eps * logits.abs().amax(1) - gain
+            )  # more than rounding
             s.length, s.fell = threat.distance(s.x, s.x_adv), misread(logits, s.y)
             shorter = s.fell & (s.length < s.shortest)
             s.shortest = s.length.where(shorter, s.shortest)
@@ -96,9 +99,9 @@ class FMN(MinimumNorm):
                 break
             fading = (1 + math.cos(math.pi * taken / self.steps)) / 2
             stride, breath = 0.01 + 0.99 * fading, 0.001 + 0.049 * fading
-            # Before the first break, the radius is where a linear model would break.
-            reach = s.length - s.gain / threat.dual(s.gradient).clamp_min(torch.finfo(x.dtype).tiny)
-            grown = torch.where(s.shortest.isinf(), reach, s.radius * (1 + breath))
+            # Before the first break, the radius is a little beyond where a linear model would break.
+            reach = s.length + s.lack / threat.dual(s.gradient).clamp_min(torch.finfo(x.dtype).tiny)
+            grown = torch.where(s.shortest.isinf(), reach, s.radius) * (1 + breath)
             s.radius = torch.where(s.fell, torch.minimum(s.radius * (1 - breath), s.shortest), grown)
             moved = s.x_adv + stride * straight.steepest(s.gradient)
             s.x_adv = (s.x + threat.clip(moved - s.x, s.radius)).clamp(0, 1)

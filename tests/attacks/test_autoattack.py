@@ -57,7 +57,7 @@ def test_an_unknown_version_is_named():
 @THREATS
 @pytest.mark.parametrize("kind", ["standard", "robust"])
 def test_it_leaves_no_more_than_pgd(threat, kind):
-    split = digits()[:24]
+    split = digits()[:16]
     left = {
         name: robust_accuracy(trained(kind), split, attack).value
         for name, attack in {
@@ -80,7 +80,7 @@ def test_its_cost_is_as_documented():
 
 @pytest.mark.parametrize("spoil", [Scaled, Rounded])
 def test_it_is_not_fooled_by_masked_gradients(spoil):
-    split = digits()[:24]
+    split = digits()[:16]
     plain, spoiled = (
         robust_accuracy(model, split, AutoAttack(Linf(0.15))).value for model in (trained(), spoil(trained()))
     )
@@ -104,7 +104,7 @@ def test_few_classes_are_enough(classes, version):
 
 
 def test_a_random_defence_falls_to_averaged_gradients():
-    model, x, y = Noisy(trained(), size=0.1), digits().x[:12], digits().y[:12]
+    model, x, y = Noisy(trained(), size=0.1), digits().x[:6], digits().y[:6]
     found = AutoAttack(Linf(0.15), "rand")(model, x, y)
     with torch.random.fork_rng():
         torch.manual_seed(0)
