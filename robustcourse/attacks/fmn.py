@@ -88,9 +88,7 @@ class FMN(MinimumNorm):
         for taken in range(self.steps + 1):
             logits, gain, gradient = slope(model, s.x_adv, lambda logits: margin_targeted(logits, s.y, s.target))
             s.gradient = passable(s.x_adv, gradient)
-            s.lack = (
-                400 * torch.finfo(x.dtype).eps * logits.abs().amax(1) - gain
-            )  # more than rounding
+            s.lack = 400 * torch.finfo(x.dtype).eps * logits.abs().amax(1) - gain  # more than rounding
             s.length, s.fell = threat.distance(s.x, s.x_adv), misread(logits, s.y)
             shorter = s.fell & (s.length < s.shortest)
             s.shortest = s.length.where(shorter, s.shortest)
