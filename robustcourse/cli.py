@@ -22,6 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     task.add_argument("--force", action="store_true", help="replace a student copy that is there already")
     task.set_defaults(run=_release)
 
+    train = commands.add_parser("train", help="make a full-size model by its recipe, and measure it")
+    train.add_argument("recipe", metavar="RECIPE", help="cifar10, cifar10-wide or fashion_mnist")
+    train.add_argument("--record", metavar="FILE", type=Path, help="write what was measured to this JSON file")
+    train.add_argument("--checkpoint", metavar="FILE", type=Path, help="keep the state here, and go on from it")
+    train.add_argument("--epochs", metavar="N", type=int, help="other than the recipe's")
+    train.add_argument("--examples", metavar="N", type=int, help="use only so many, for a trial run")
+    train.add_argument("--compile", action="store_true", help="run the network through torch.compile")
+    train.add_argument("--seed", metavar="N", type=int, default=0)
+    train.set_defaults(run=_train)
+
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -48,6 +58,37 @@ def _release(options: argparse.Namespace) -> None:
     part.write_text(text + "\n", encoding="utf-8")
     os.replace(part, target)
     print(target)
+
+
+def _train(options: argparse.Namespace) -> None:
+    import torch
+    from torch import distributed as dist
+
+    from robustcourse.evaluate import Estimate
+    from robustcourse.train import recipes
+
+    if "LOCAL_RANK" in os.environ:  # under torchrun: each process has a GPU of its own, where there are any
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group()
+    try:
+        record = recipes.make(
+            options.recipe,
+            epochs=options.epochs,
+            examples=options.examples,
+            compiled=options.compile,
+            checkpoint=options.checkpoint,
+            seed=options.seed,
+        )
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            for what in ("clean", "autoattack"):
+                print(f"{what:<11}", Estimate(**record[what]))
+            print("seconds    ", record["seconds"])
+            if options.record:
+                recipes.write(record, options.record)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def find_lesson(name: str) -> Path:

@@ -27,7 +27,7 @@ class PGD(Attack):
 
     Args:
         threat: the set to search.
-        steps: gradient steps, ≥ 1. Each costs one forward and one backward pass, for the input only.
+        steps: gradient steps, ≥ 0. Each costs one forward and one backward pass, for the input only.
         step_size: length of a step in the norm of the threat; 2.5 ε / steps if None, enough to cross the ball.
         restarts: walks from different random points, ≥ 1; a point that is already misread is not tried again.
         random_start: begin at a random point of the threat set rather than at x.
@@ -41,7 +41,7 @@ class PGD(Attack):
     backward passes a point, fewer with `early_exit`, and one forward pass between restarts.
 
     Raises:
-        ValueError: steps or restarts < 1, a negative or infinite step size, or restarts that would all start at x.
+        ValueError: steps < 0, restarts < 1, a negative or infinite step size, or restarts that would all start at x.
     """
 
     steps: int = 40
@@ -54,8 +54,8 @@ class PGD(Attack):
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.restarts < 1:
-            raise ValueError(f"steps and restarts must be >= 1, got steps={self.steps}, restarts={self.restarts}")
+        if self.steps < 0 or self.restarts < 1:
+            raise ValueError(f"steps must be >= 0 and restarts >= 1, got {self.steps} and {self.restarts}")
         if self.step_size is not None and not 0 <= self.step_size < float("inf"):
             raise ValueError(f"step_size must be a finite number >= 0 or None, got {self.step_size}")
         if self.restarts > 1 and not self.random_start:
@@ -72,7 +72,7 @@ class PGD(Attack):
         return x_adv
 
     def _walk(self, model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        step = 2.5 * self.threat.eps / self.steps if self.step_size is None else self.step_size
+        step = 2.5 * self.threat.eps / max(self.steps, 1) if self.step_size is None else self.step_size
         s = SimpleNamespace(x=x, y=y, x_adv=self.threat.random(x, generator) if self.random_start else x.clone())
         standing = Standing(model, s, self.bf16, self._solved) if self.early_exit else None
         for taken in range(self.steps):
@@ -82,7 +82,8 @@ class PGD(Attack):
                 break
             ascent = self.threat.ascent(s.x_adv, s.gradient)
             s.x_adv = self.threat.project(s.x, s.x_adv.add(ascent, alpha=step))
-        check_gradient(s.gradient)
+        if self.steps:
+            check_gradient(s.gradient)
         return standing.close(s)[0] if standing else s.x_adv
 
     def _loss(self, logits: Tensor, y: Tensor, first: bool) -> Tensor:

@@ -3,5 +3,6 @@
 from robustcourse.data.dataset import Dataset, Split
 from robustcourse.data.gaussians import TwoGaussians
 from robustcourse.data.load import load
+from robustcourse.data.noise import label_noise
 
-__all__ = ["Dataset", "Split", "TwoGaussians", "load"]
+__all__ = ["Dataset", "Split", "TwoGaussians", "label_noise", "load"]

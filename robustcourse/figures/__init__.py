@@ -1,7 +1,17 @@
 """Figures: one drawing that reads on light and dark pages, with a text for those who cannot see it and its numbers."""
 
 from robustcourse.figures.picture import Picture, drawing, picture
-from robustcourse.figures.plots import curves, guesses, histogram, images, intervals, lines, plane, report_card
+from robustcourse.figures.plots import (
+    curves,
+    differences,
+    guesses,
+    histogram,
+    images,
+    intervals,
+    lines,
+    plane,
+    report_card,
+)
 from robustcourse.figures.style import COLOURS, colour
 
 __all__ = [
@@ -9,6 +19,7 @@ __all__ = [
     "Picture",
     "colour",
     "curves",
+    "differences",
     "drawing",
     "guesses",
     "histogram",

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
 from robustcourse.evaluate import Audit, Estimate
@@ -111,6 +112,68 @@ def curves(
             ax.minorticks_off()
         ax.legend(**ABOVE, ncols=2)
     return picture(fig, alt, {xlabel: [f"{place:g}" for place in x], **series})
+
+
+def differences(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[Estimate]],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    xscale: str = "linear",
+) -> Picture:
+    """Differences of two accuracies with their intervals as bars, around a line at zero: above it is a gain.
+
+    Args:
+        x: (P,) places on the horizontal axis.
+        series: P differences a curve. The first word of a name gives the colour; curves that look alike are told apart
+            by their marks and drawn a little beside each other, so that no bar hides another.
+        xlabel, ylabel: names of the axes; the vertical one is in points.
+        alt: what one sees.
+        xscale: "linear" or "log".
+    """
+    with drawing():
+        fig, ax = plt.subplots(figsize=(6.4, 3.6))
+        ax.axhline(0, color=INK, lw=1)
+        for number, (name, estimates) in enumerate(series.items()):
+            low, value, high = 100 * np.array([(e.low, e.value, e.high) for e in estimates]).T
+            aside = ScaledTranslation((number - (len(series) - 1) / 2) / 12, 0, fig.dpi_scale_trans)
+            look: dict[str, Any] = {"color": colour(name), "transform": ax.transData + aside}
+            ax.vlines(x, low, high, lw=3, alpha=0.45, **look)
+            mark = (marker(name) + "osv^")[number % 5]
+            ax.plot(x, value, marker=mark, ms=6, lw=1.2, ls=["-", "--", ":", "-."][number % 4], label=name, **look)
+        ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale)
+        ax.set_xticks(x, [f"{place:g}" for place in x], minor=False)
+        ax.minorticks_off()
+        ax.margins(x=0.08)
+        ax.legend(**ABOVE, ncols=2)
+    return picture(fig, alt, {xlabel: [f"{place:g}" for place in x], **series})
+
+
+def scatter(points: Mapping[str, tuple[float, Estimate]], xlabel: str, ylabel: str, alt: str) -> Picture:
+    """What each method costs and what it reaches: one dot a method, with its interval and its name.
+
+    Args:
+        points: cost > 0 and a proportion for each method. The first word of a name gives the colour, what follows its
+            comma is written at the dot. Dots of one cost stand side by side around it.
+        xlabel, ylabel: names of the axes; the horizontal one is logarithmic, the vertical one in percent.
+        alt: what one sees.
+    """
+    costs = [cost for cost, _ in points.values()]
+    with drawing():
+        fig, ax = plt.subplots(figsize=(6.4, 4))
+        for k, (name, (cost, e)) in enumerate(points.items()):
+            x = cost * 1.12 ** (costs[:k].count(cost) - (costs.count(cost) - 1) / 2)
+            ax.plot([x, x], [100 * e.low, 100 * e.high], color=colour(name), lw=3, alpha=0.5)
+            ax.plot(x, 100 * e.value, marker(name), color=colour(name))
+            ax.text(x, 100 * e.high + 2, name.split(", ")[-1], rotation=60, rotation_mode="anchor")
+        ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-2, 102), xscale="log", xlim=(0.8 * min(costs), 1.5 * max(costs)))
+        ax.set_xticks(sorted(set(costs)), [f"{cost:g}" for cost in sorted(set(costs))], minor=False)
+        ax.minorticks_off()
+    columns: dict[str, Sequence[object]] = {"method": [name.split(", ")[-1] for name in points]}
+    return picture(
+        fig, alt, {**columns, xlabel: [f"{cost:g}" for cost in costs], ylabel: [e for _, e in points.values()]}
+    )
 
 
 def report_card(audit: Audit) -> Picture:

@@ -2,5 +2,6 @@
 
 from robustcourse.models.networks import cnn, mlp, parameters
 from robustcourse.models.normalize import Normalize
+from robustcourse.models.residual import preact_resnet, wide_resnet
 
-__all__ = ["Normalize", "cnn", "mlp", "parameters"]
+__all__ = ["Normalize", "cnn", "mlp", "parameters", "preact_resnet", "wide_resnet"]

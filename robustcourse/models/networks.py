@@ -35,7 +35,7 @@ def mlp(data: Dataset, width: int = 256, depth: int = 2, seed: int = 0) -> nn.Se
     sizes = [math.prod(data.shape), *[width] * depth]
     with seeded(seed):
         hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
-        return _assemble(data, nn.Flatten(), *hidden, nn.Linear(sizes[-1], data.classes))
+        return assemble(data, nn.Flatten(), *hidden, nn.Linear(sizes[-1], data.classes))
 
 
 def cnn(data: Dataset, width: int = 32, depth: int = 1, seed: int = 0) -> nn.Sequential:
@@ -63,7 +63,7 @@ def cnn(data: Dataset, width: int = 32, depth: int = 1, seed: int = 0) -> nn.Seq
         for _ in range(depth - 1):
             layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.ReLU()]
             width, height, breadth = 2 * width, math.ceil(height / 2), math.ceil(breadth / 2)
-        return _assemble(data, *layers, nn.Flatten(), nn.Linear(width * height * breadth, data.classes))
+        return assemble(data, *layers, nn.Flatten(), nn.Linear(width * height * breadth, data.classes))
 
 
 def parameters(model: nn.Module) -> int:
@@ -71,7 +71,8 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _assemble(data: Dataset, *layers: nn.Module) -> nn.Sequential:
+def assemble(data: Dataset, *layers: nn.Module) -> nn.Sequential:
+    """The layers behind a normalization by the data's mean and spread, on its device, in evaluation mode."""
     pixels = data.train.x.transpose(0, 1).flatten(1)
     normalize = Normalize(pixels.mean(1), pixels.std(1).clamp_min(1e-3))
     return nn.Sequential(normalize, *layers).to(data.train.x.device).eval()

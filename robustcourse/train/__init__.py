@@ -1,6 +1,44 @@
 """Training: one loop, and a training method is just a loss."""
 
-from robustcourse.train.fit import History, fit
-from robustcourse.train.objectives import AdversarialTraining, Objective, Standard
+from robustcourse.train.augment import CropFlip
+from robustcourse.train.average import EMA, SWA
+from robustcourse.train.awp import AWP
+from robustcourse.train.checkpoint import History
+from robustcourse.train.curriculum import Curriculum
+from robustcourse.train.fit import Diverged, fit
+from robustcourse.train.free import Free
+from robustcourse.train.hold_out import HoldOut
+from robustcourse.train.mart import MART
+from robustcourse.train.objectives import AdversarialTraining, Objective, Robust, Standard
+from robustcourse.train.penalties import GaussianNoise, GradientPenalty, SpectralPenalty
+from robustcourse.train.schedules import Steps, Triangle, constant, cosine
+from robustcourse.train.single_step import NFGSM, fast
+from robustcourse.train.trades import TRADES
 
-__all__ = ["AdversarialTraining", "History", "Objective", "Standard", "fit"]
+__all__ = [
+    "AWP",
+    "EMA",
+    "MART",
+    "NFGSM",
+    "SWA",
+    "TRADES",
+    "AdversarialTraining",
+    "CropFlip",
+    "Curriculum",
+    "Diverged",
+    "Free",
+    "GaussianNoise",
+    "GradientPenalty",
+    "History",
+    "HoldOut",
+    "Objective",
+    "Robust",
+    "SpectralPenalty",
+    "Standard",
+    "Steps",
+    "Triangle",
+    "constant",
+    "cosine",
+    "fast",
+    "fit",
+]

@@ -1,36 +1,48 @@
-"""The training loop: shuffle, take a batch, make the objective smaller. Every method of the course goes through it."""
+"""The training loop: shuffle, take a batch, make the objective smaller. Every method of the course goes through it.
+
+Each epoch draws from a stream of its own, made from the seed and the epoch's number. So a run that was interrupted goes
+on as if nothing had happened, and whatever an objective draws, all methods see the same batches for the same seed.
+"""
 
 from __future__ import annotations
 
+import math
 import time
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.std import trange  # not tqdm.auto, which pulls the widget runtime into every page
 
 from robustcourse.checks import check_labels, check_logits, evaluating
 from robustcourse.data import Dataset
 from robustcourse.runtime import seeded
+from robustcourse.train.average import EMA, SWA
+from robustcourse.train.checkpoint import History, Run
+from robustcourse.train.hold_out import HoldOut
 from robustcourse.train.objectives import Objective, Standard
+from robustcourse.train.schedules import Schedule, cosine
 
 
-@dataclass
-class History:
-    """What happened in training, one entry an epoch.
+class Diverged(FloatingPointError):
+    """The loss, the logits or the gradient became NaN or infinite. The model has the last weights that gave numbers.
 
     Args:
-        loss: mean of the objective over the epoch's batches.
-        gradient_norm: mean L2 norm of the whole gradient, before clipping.
-        seconds: wall-clock time of each epoch, without `watch`.
-        watched: what `watch` returned after each epoch.
+        epoch, step: of the batch that did it, both counted from 0; `step` within the epoch.
+        index: (B,) its examples in `data.train`.
     """
 
-    loss: list[float] = field(default_factory=list)
-    gradient_norm: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    watched: list[object] = field(default_factory=list)
+    def __init__(self, what: str, epoch: int, step: int, index: Tensor) -> None:
+        self.epoch, self.step, self.index = epoch, step, index
+        shown = ", ".join(str(int(i)) for i in index[:8]) + (", …" if len(index) > 8 else "")
+        super().__init__(
+            f"{what} in epoch {epoch + 1}, step {step + 1}, examples {shown}; lower learning_rate or set clip. "
+            "The model has the last weights that gave numbers"
+        )
 
 
 def fit(
@@ -41,11 +53,19 @@ def fit(
     epochs: int,
     batch_size: int = 128,
     learning_rate: float = 5e-3,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    schedule: Schedule = cosine,
     clip: float | None = None,
+    average: EMA | SWA | None = None,
+    hold_out: HoldOut | None = None,
+    augment: Callable[[Tensor], Tensor] | None = None,
+    bf16: bool = False,
+    compiled: bool = False,
+    checkpoint: str | Path | None = None,
     seed: int = 0,
     watch: Callable[[nn.Module], object] | None = None,
 ) -> History:
-    """Train a model in place with Adam (Kingma & Ba 2015, arXiv:1412.6980) and a learning rate that falls to zero.
+    """Train a model in place, by default with Adam (Kingma & Ba 2015, arXiv:1412.6980) and half a cosine.
 
     Args:
         model: a module on the data's device; it is in evaluation mode when training ends, however it ends.
@@ -53,71 +73,130 @@ def fit(
         objective: the training method; `Standard()` if None.
         epochs: passes over the training data, ≥ 1.
         batch_size: examples a step, ≥ 1; the last batch of an epoch may be smaller.
-        learning_rate: of the first step, > 0; it falls to zero along half a cosine.
+        learning_rate: what `schedule` multiplies, > 0.
+        optimizer: (parameters, lr=…) to an optimizer, as `partial(torch.optim.SGD, momentum=0.9, weight_decay=5e-4)`.
+        schedule: the share of training that is over to the factor of the learning rate.
         clip: largest allowed L2 norm of the gradient, > 0; longer ones are scaled down. None leaves them alone.
+        average: the mean of the weights that `watch` and `hold_out` see, and that the model ends with.
+        hold_out: the part of the training data that chooses the best epoch, whose weights the model ends with.
+        augment: a batch of images to another one, on the device, in every step.
+        bf16: run the network in half precision where torch says that this is safe (autocast).
+        compiled: run it through `torch.compile`, which pays off for large networks only.
+        checkpoint: a file that holds the state after every epoch. If it is there already, the run goes on from it, and
+            ends with the weights of an uninterrupted one.
         seed: of the order of examples and of the objective's random choices. The same seed on the same device gives
             the same weights, and the global random state stays as it was.
-        watch: called with the model, in evaluation mode, after every epoch; what it returns is kept.
+        watch: called with the model, in evaluation mode, after every epoch; what it returns is kept (in a checkpoint as
+            JSON, so it must be numbers, texts or lists of them there).
+
+    Several processes: under `torchrun`, after `torch.distributed.init_process_group()`, each process takes its share of
+    every batch, PyTorch's DistributedDataParallel averages the gradients, and the result is that of one process but for
+    rounding and the attacks' random starts. The first process writes the checkpoint, which all must be able to read.
 
     The progress bar is tqdm's: TQDM_DISABLE=1 silences it.
 
     Raises:
-        ValueError: a number out of range, labels that the model has no class for, or model and data on two devices.
-        FloatingPointError: the loss or the logits became NaN or infinite; says in which epoch.
+        ValueError: a number out of range, labels that the model has no class for, model and data on two devices, fewer
+            examples in a batch than processes, or a checkpoint that is corrupt or of another run.
+        Diverged: the loss, the logits or the gradient became NaN or infinite.
     """
     for name, number in {"epochs": epochs, "batch_size": batch_size}.items():
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be > 0, got {learning_rate}")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be > 0 or None, got {clip}")
-    x, y = data.train.x, data.train.y
-    _check_fits(model, x, y)
+    train, held = hold_out.split(data.train, seed) if hold_out else (data.train, None)
+    _check_fits(model, train.x, train.y)
+    ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    steps = math.ceil(len(train) / batch_size)
+    if (last := len(train) - (steps - 1) * batch_size) < ranks:
+        raise ValueError(f"batch_size={batch_size} leaves a last batch of {last}, too few for {ranks} processes")
 
     objective = objective or Standard()
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(x) // batch_size))
-    # Its own stream: whatever an objective draws, all methods see the same batches for the same seed.
-    order = torch.Generator().manual_seed(seed)
-    history = History()
+    run = Run(model, optimizer(model.parameters(), lr=learning_rate), average.of(model) if average else None)
+    if checkpoint is not None:
+        # Of the data, their labels too: noise in them leaves all else the same.
+        labels = f"{data} with labels {zlib.crc32(train.y.cpu().numpy().tobytes()):08x}"
+        run.resume(
+            Path(checkpoint), model=model, data=labels, objective=objective, epochs=epochs, batch_size=batch_size,
+            learning_rate=learning_rate, optimizer=optimizer, schedule=schedule, clip=clip, average=average,
+            hold_out=hold_out, augment=augment, bf16=bf16, seed=seed,
+        )  # fmt: skip
+    network: nn.Module = torch.compile(model) if compiled else model  # type: ignore[assignment]
+    if ranks > 1:
+        network = DistributedDataParallel(network)
+
+    def train_epoch(epoch: int) -> None:
+        now = objective.at(epoch / epochs) if hasattr(objective, "at") else objective
+        replays, losses, norms = getattr(now, "replays", 1), [], []
+        order = torch.Generator().manual_seed(_stream(seed, epoch))
+        model.train()
+        for step, index in enumerate(torch.randperm(len(train), generator=order).to(train.x.device).split(batch_size)):
+            mine = index.tensor_split(ranks)[rank]
+            x, y, share = train.x[mine], train.y[mine], len(mine) * ranks / len(index)
+            x = augment(x) if augment else x
+            for replay in range(replays):
+                progress = (epoch + (step + replay / replays) / steps) / epochs
+                for group in run.optimizer.param_groups:
+                    group["lr"] = learning_rate * schedule(progress)
+                try:
+                    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                        loss = now(network, x, y)
+                except (ValueError, FloatingPointError) as error:  # an attack refuses a model that has diverged
+                    with evaluating(model), torch.no_grad():
+                        if model(x).isfinite().all():
+                            raise
+                    run.restore()
+                    raise Diverged("the logits became NaN or infinite", epoch, step, index) from error
+                run.optimizer.zero_grad()
+                (loss if share == 1 else share * loss).backward()
+                norm = nn.utils.clip_grad_norm_(model.parameters(), math.inf if clip is None else clip)
+                if not (loss + norm).isfinite():  # the one moment in a step at which a GPU is waited for
+                    run.restore()
+                    what = "the gradient" if loss.isfinite() else "the loss"
+                    raise Diverged(f"{what} became NaN or infinite", epoch, step, index)
+                run.keep()
+                run.optimizer.step()
+                if average and progress >= average.start:
+                    run.average()
+                losses.append(share * loss.detach())
+                norms.append(norm)
+        run.history.loss.append(_mean_over_processes(torch.stack(losses).mean()))
+        run.history.gradient_norm.append(float(torch.stack(norms).mean()))
+
     try:
-        with seeded(seed):
-            for epoch in trange(epochs, desc=type(objective).__name__, leave=False):
-                start = time.perf_counter()
-                model.train()
-                losses, norms = [], []
-                for index in torch.randperm(len(x), generator=order).to(x.device).split(batch_size):
-                    try:
-                        loss = objective(model, x[index], y[index])
-                    except (ValueError, FloatingPointError) as error:  # an attack refuses a model that has diverged
-                        with evaluating(model), torch.no_grad():
-                            if model(x[index]).isfinite().all():
-                                raise
-                        raise _diverged("the logits became NaN or infinite", epoch) from error
-                    optimizer.zero_grad()
-                    loss.backward()
-                    norm = nn.utils.clip_grad_norm_(model.parameters(), float("inf") if clip is None else clip)
-                    optimizer.step()
-                    schedule.step()
-                    losses.append(loss.detach())
-                    norms.append(norm)
-                # One transfer an epoch: reading each loss would make a GPU wait at every step.
-                history.loss.append(float(torch.stack(losses).mean()))
-                history.gradient_norm.append(float(torch.stack(norms).mean()))
-                history.seconds.append(time.perf_counter() - start)
-                if not torch.isfinite(torch.tensor(history.loss[-1])):
-                    raise _diverged(f"the loss became {history.loss[-1]}", epoch)
-                if watch is not None:
-                    with evaluating(model):
-                        history.watched.append(watch(model))
+        for epoch in trange(run.epochs, epochs, desc=type(objective).__name__, leave=False):
+            if hold_out and run.waited() >= (hold_out.patience or math.inf):
+                break
+            start = time.perf_counter()
+            with seeded(_stream(seed, epoch, rank)):
+                train_epoch(epoch)
+                run.history.seconds.append(time.perf_counter() - start)
+                with evaluating(run.shown):
+                    if hold_out and held:
+                        run.judge(hold_out.score(run.shown, held))
+                    if watch is not None:
+                        run.history.watched.append(watch(run.shown))
+            if checkpoint is not None and rank == 0:
+                run.save()
+        run.finish()
     finally:
         model.eval()
-    return history
+    return run.history
 
 
-def _diverged(what: str, epoch: int) -> FloatingPointError:
-    return FloatingPointError(f"{what} in epoch {epoch + 1}; lower learning_rate or set clip")
+def _stream(seed: int, epoch: int, rank: int = 0) -> int:
+    """Where an epoch's random numbers begin; the order of examples is the same in all processes, their noise is not."""
+    return zlib.crc32(f"{seed}, {epoch}, {rank}".encode())  # torch's generator looks at 32 bits of a seed, no more
+
+
+def _mean_over_processes(value: Tensor) -> float:
+    if dist.is_initialized():
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return float(value)
 
 
 def _check_fits(model: nn.Module, x: Tensor, y: Tensor) -> None:

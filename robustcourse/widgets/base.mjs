@@ -18,7 +18,7 @@ export function live(key, figure, state) {
     root.append(h("style", {}, CSS), h("div", frame, name, alt, body, spoken, tables));
     // Silent until the figure is used: a page with several of them is not read out when it opens.
     let used = false;
-    root.addEventListener("input", () => (used = true), { capture: true });
+    for (const event of ["input", "click"]) root.addEventListener(event, () => (used = true), { capture: true });
     figure({ body, tables, say: calmly((text) => (spoken.textContent = used ? text : "")) }, state);
   }
 }
@@ -303,6 +303,11 @@ input[type="range"]:focus-visible::-moz-range-thumb { box-shadow: 0 0 0 3px var(
 .choice .standard input:checked + span, .choice .robust input:checked + span { background: var(--word); }
 .choice input:focus-visible + span { outline: 3px solid var(--accent); outline-offset: -3px; }
 .choice input:focus-visible:checked + span { outline-color: var(--paper); outline-offset: -5px; outline-width: 2px; }
+button {
+  font: inherit; color: inherit; background: var(--ground); min-height: 32px; padding: 3px 12px; cursor: pointer;
+  border: 1px solid var(--edge); border-radius: 7px;
+}
+button:hover { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
 .menu { display: flex; align-items: center; gap: 8px; }
 select {
   font: inherit; color: inherit; background: var(--paper); min-height: 30px; padding: 2px 6px;

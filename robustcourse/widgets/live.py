@@ -27,7 +27,7 @@ from robustcourse.checks import evaluating
 from robustcourse.data import Split
 from robustcourse.models import Normalize
 
-FIGURES = ("walls", "lab", "worst")
+FIGURES = ("walls", "lab", "worst", "moons")
 SHARED = ("d3", "nn", "attack", "base")  # in the order in which they build on each other
 
 State = Mapping[str, Any]
@@ -38,7 +38,7 @@ class Live:
     """A figure that the reader can move.
 
     Args:
-        figure: which one, "walls", "lab" or "worst": the name of its module.
+        figure: which one of `FIGURES`: the name of its module.
         state: what the figure shows, as JSON can hold it.
         title: a line above the figure.
         alt: what there is to see, for readers who cannot see it or have no JavaScript.
@@ -161,6 +161,51 @@ def worst_case(defences: Mapping[str, Mapping[str, Tensor]], eps: Sequence[float
         title="One attack, or the worst of several",
         alt="Accuracy of a defence over the size ε of the change. Pick a defence and switch attacks on and off: an "
         "image counts as right only if it survives every attack that is on. A list says what each attack breaks.",
+    )
+
+
+def minimax(model: nn.Sequential, split: Split, eps: float = 0.08, learning_rate: float = 0.02) -> Live:
+    """Adversarial training in the plane, step by step: points walk to their worst place and a network learns from it.
+
+    The page trains the network itself, from the weights that it has here, with Adam on all points at once: lesson 04's
+    figure.
+
+    Args:
+        model: where training starts: Normalize, Flatten, Linear and ReLU in sequence, with two classes.
+        split: 2 … 200 points of the unit square, (N, 1, 1, 2), of the classes 0 and 1.
+        eps: where the slider of ε (L∞) stands at first, in [0, 0.2].
+        learning_rate: of Adam, > 0.
+
+    Raises:
+        TypeError: the model has a layer that the page cannot compute, or not train.
+        ValueError: the points are not as said, the model has other than two classes, or a number is out of range.
+    """
+    if tuple(split.x.shape[1:]) != (1, 1, 2) or not 2 <= len(split) <= 200:
+        raise ValueError(f"split must hold 2 … 200 points of shape (1, 1, 2), got shape {tuple(split.x.shape)}")
+    if not set(split.y.tolist()) <= {0, 1}:
+        raise ValueError(f"split must have the labels 0 and 1, got {sorted(set(split.y.tolist()))}")
+    if not 0 <= eps <= 0.2:
+        raise ValueError(f"eps must be in [0, 0.2], got {eps}")
+    if not 0 < learning_rate < float("inf"):
+        raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}")
+    network = encode(model, split.x[:1])
+    if any(layer["type"] == "conv2d" for layer in network["layers"]):
+        raise TypeError("the page cannot train Conv2d; allowed are Normalize, Flatten, Linear and ReLU")
+    if network["classes"] != 2:
+        raise ValueError(f"model must have two classes, got {network['classes']}")
+    return Live(
+        "moons",
+        {
+            "network": network,
+            "points": numbers(split.x),
+            "labels": split.y.tolist(),
+            "eps": float(eps),
+            "rate": float(learning_rate),
+        },
+        title="The game, one step at a time",
+        alt="Points of two classes in the plane, and the border that a small network draws between them. Buttons let "
+        "the points walk to their worst place within a box of side 2ε, and let the network learn. A curve shows the "
+        "loss on the points and at their worst places, round after round.",
     )
 
 

@@ -1,4 +1,5 @@
-// A small neural network in plain JavaScript: forward pass and gradient of the cross-entropy with respect to the input.
+// A small neural network in plain JavaScript: forward pass, and gradients of the cross-entropy with respect to the input
+// (for attacks) and to the weights (for training).
 //
 // Arrays are flat and batched: n examples one after the other. Weights arrive as the float16 numbers that
 // robustcourse.widgets.live wrote, and are computed with in double precision, so that the page and PyTorch agree.
@@ -46,7 +47,8 @@ function transpose(matrix, rows, columns) {
   return Float64Array.from(matrix, (_, i) => matrix[(i % rows) * columns + Math.floor(i / rows)]);
 }
 
-// A layer has a shape (of one example, after it), forward(x, n) and backward(gradient, n) for the x seen last.
+// A layer has a shape (of one example, after it), forward(x, n) and backward(gradient, n) for the x seen last. Where it
+// can be trained, learn(gradient, n, move) calls move(weights, their gradient), which changes the weights in place.
 // Given the shape of its input, each function below makes one.
 const layers = {
   normalize(shape, { mean, std }) {
@@ -75,10 +77,16 @@ const layers = {
     const [w, b] = [decode(weight), decode(bias)];
     const outputs = b.length;
     const wT = transpose(w, outputs, inputs);
+    let seen;
     return {
       shape: [outputs],
-      forward: (x, n) => multiply(x, wT, b, n, inputs, outputs),
+      forward: (x, n) => multiply((seen = x), wT, b, n, inputs, outputs),
       backward: (g, n) => multiply(g, w, null, n, outputs, inputs),
+      learn(g, n, move) {
+        move(w, multiply(transpose(g, n, outputs), seen, null, outputs, n, inputs));
+        move(b, multiply(new Float64Array(n).fill(1), g, null, 1, n, outputs));
+        wT.set(transpose(w, outputs, inputs));
+      },
     };
   },
 
@@ -120,6 +128,9 @@ const layers = {
           for (let i = 0; i < patch.length; i++)
             if (patch[i] >= 0) back[e * inputs + patch[i]] += patches[e * patch.length + i];
         return back;
+      },
+      learn() {
+        throw new Error("the page can train Linear layers only");
       },
     };
   },
@@ -167,11 +178,44 @@ export function reads(p, classes) {
   });
 }
 
-/** Cross-entropy of each example with its label, and the gradient of each with respect to its own input. */
-export function lossAndGradient(net, x, labels) {
-  const n = labels.length;
-  const p = probabilities(net, x, n);
+/** Cross-entropy of each example with its label, and the gradient of each with respect to its own logits. */
+function atLogits(net, x, labels) {
+  const p = probabilities(net, x, labels.length);
   const loss = labels.map((y, e) => -Math.log(Math.max(p[e * net.classes + y], Number.MIN_VALUE)));
   labels.forEach((y, e) => (p[e * net.classes + y] -= 1));
-  return { loss, gradient: net.layers.reduceRight((g, layer) => layer.backward(g, n), p) };
+  return { loss, gradient: p };
+}
+
+/** Cross-entropy of each example with its label, and the gradient of each with respect to its own input. */
+export function lossAndGradient(net, x, labels) {
+  const { loss, gradient } = atLogits(net, x, labels);
+  return { loss, gradient: net.layers.reduceRight((g, layer) => layer.backward(g, labels.length), gradient) };
+}
+
+/** One step of training on the mean cross-entropy; `move` is an optimizer such as adam(0.01). Returns the mean before. */
+export function learn(net, x, labels, move) {
+  const n = labels.length;
+  const { loss, gradient } = atLogits(net, x, labels);
+  net.layers.reduceRight((g, layer) => {
+    const back = layer.backward(g, n); // before its weights change
+    layer.learn?.(g, n, move);
+    return back;
+  }, gradient.map((v) => v / n));
+  return loss.reduce((sum, v) => sum + v, 0) / n;
+}
+
+/** Adam (Kingma & Ba 2015, arXiv:1412.6980): a function that moves weights against their gradient, in place. */
+export function adam(rate) {
+  const memory = new Map(); // what it remembers of each array of weights
+  return (weights, gradient) => {
+    if (!memory.has(weights)) memory.set(weights, { m: gradient.map(() => 0), v: gradient.map(() => 0), step: 0 });
+    const past = memory.get(weights);
+    past.step++;
+    gradient.forEach((g, i) => {
+      past.m[i] = 0.9 * past.m[i] + 0.1 * g;
+      past.v[i] = 0.999 * past.v[i] + 0.001 * g * g;
+      const [mean, spread] = [past.m[i] / (1 - 0.9 ** past.step), past.v[i] / (1 - 0.999 ** past.step)];
+      weights[i] -= (rate * mean) / (Math.sqrt(spread) + 1e-8);
+    });
+  };
 }

@@ -293,8 +293,8 @@ def test_a_model_that_answers_nan_is_neither_attacked_nor_scored(threat):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "steps and restarts must be >= 1, got steps=0, restarts=1"),
-        ({"restarts": 0}, "steps and restarts must be >= 1, got steps=40, restarts=0"),
+        ({"steps": -1}, "steps must be >= 0 and restarts >= 1, got -1 and 1"),
+        ({"restarts": 0}, "steps must be >= 0 and restarts >= 1, got 40 and 0"),
         ({"step_size": -0.1}, "step_size must be a finite number >= 0 or None, got -0.1"),
         ({"step_size": float("nan")}, "step_size must be a finite number >= 0 or None, got nan"),
         ({"step_size": float("inf")}, "step_size must be a finite number >= 0 or None, got inf"),

@@ -8,6 +8,7 @@ from torch import nn
 
 from robustcourse import PGD, AdversarialTraining, Linf, accuracy, fit, mlp
 from robustcourse.data import Dataset, Split
+from robustcourse.train import EMA, SWA, Diverged, HoldOut, Steps, Triangle, constant
 
 
 def points(n=40, classes=4):
@@ -132,20 +133,46 @@ def test_every_part_ends_in_evaluation_mode_also_after_an_error(error):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_training_and_names_the_epoch(bad):
+def test_a_loss_that_is_no_number_stops_training_with_the_last_good_weights(bad):
+    path, batches = [], []
+
+    def objective(model, x, y):
+        path.append(weights(model))
+        batches.append(x)
+        return model(x).square().mean() * (bad if len(path) == 5 else 1.0)  # two steps an epoch: the third
+
+    model = mlp(DATA, width=4)
+    with pytest.raises(Diverged, match="the loss became NaN or infinite in epoch 3, step 1, examples") as raised:
+        fit(model, DATA, objective, epochs=9, batch_size=20)
+    assert (raised.value.epoch, raised.value.step) == (2, 0)
+    assert torch.equal(DATA.train.x[raised.value.index], batches[4])
+    assert torch.equal(weights(model), path[3])  # those of the last step that gave numbers
+    assert not model.training
+
+
+def test_a_gradient_that_is_no_number_stops_training_too():
+    def objective(model, x, y):
+        return model[1].weight.sum() + (0 * model[1].weight[0, 0]).sqrt()  # a finite loss, on an infinite slope
+
+    with pytest.raises(Diverged, match="the gradient became NaN or infinite in epoch 1, step 1"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(16, 4)), DATA, objective, epochs=1)
+
+
+def test_statistics_of_batches_are_restored_as_well():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4))
     calls = []
 
     def objective(model, x, y):
         calls.append(1)
-        return model(x).mean() * (bad if len(calls) == 5 else 1.0)  # two steps an epoch: the third
+        return model(x * (float("nan") if len(calls) == 3 else 1.0)).square().mean()
 
-    with pytest.raises(FloatingPointError, match=r"the loss became (nan|-?inf) in epoch 3; lower learning_rate"):
-        fit(mlp(DATA, width=4), DATA, objective, epochs=9, batch_size=20)
-    assert len(calls) == 6
+    with pytest.raises(Diverged):
+        fit(model, DATA, objective, epochs=2, batch_size=20)
+    assert model[2].running_mean.isfinite().all()
 
 
 @pytest.mark.parametrize("weight", [float("nan"), 1e30])  # products of finite weights overflow too
-def test_an_attack_that_meets_a_diverged_model_names_the_epoch(weight):
+def test_an_attack_that_meets_a_diverged_model_names_the_step(weight):
     attack, calls = AdversarialTraining(PGD(Linf(0.1), steps=2)), []
 
     def objective(model, x, y):
@@ -155,10 +182,12 @@ def test_an_attack_that_meets_a_diverged_model_names_the_epoch(weight):
                 parameter.data.fill_(weight)
         return attack(model, x, y)
 
-    message = "the logits became NaN or infinite in epoch 3; lower learning_rate or set clip"
-    with pytest.raises(FloatingPointError, match=message) as raised:
-        fit(mlp(DATA, width=4), DATA, objective, epochs=9, batch_size=20)
+    model = mlp(DATA, width=4)
+    message = "the logits became NaN or infinite in epoch 3, step 1, .*lower learning_rate or set clip"
+    with pytest.raises(Diverged, match=message) as raised:
+        fit(model, DATA, objective, epochs=9, batch_size=20)
     assert isinstance(raised.value.__cause__, (ValueError, FloatingPointError))
+    assert weights(model).abs().max() < 1e3
 
 
 @pytest.mark.parametrize("error", [ValueError, FloatingPointError])
@@ -178,8 +207,8 @@ def test_an_objectives_own_error_passes_through(error):
     [
         ({"epochs": 0}, "epochs must be >= 1, got 0"),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
-        ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
-        ({"learning_rate": float("nan")}, "learning_rate must be > 0, got nan"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a finite number > 0, got nan"),
         ({"clip": 0.0}, "clip must be > 0 or None, got 0.0"),
         ({"clip": float("nan")}, "clip must be > 0 or None, got nan"),
     ],
@@ -201,3 +230,141 @@ def test_settings_that_are_refused(settings, message):
 def test_models_that_do_not_fit_the_data_are_refused(model, message):
     with pytest.raises(ValueError, match=message):
         fit(model, DATA, epochs=1)
+
+
+# Schedules, augmentation, half precision
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        (constant, [1, 1, 1, 1]),
+        (Triangle(0.5), [0, 0.5, 1, 0.5]),
+        (Steps((0.5, 0.75), factor=0.1), [1, 1, 0.1, 0.01]),
+    ],
+)
+def test_the_schedule_multiplies_the_learning_rate(schedule, factors):
+    path = []
+
+    def objective(model, x, y):
+        path.append(weights(model))
+        return model[1].weight.sum()  # SGD moves each weight by one learning rate
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4, bias=False))
+    fit(
+        model, DATA, objective, epochs=2, batch_size=20, learning_rate=0.1, optimizer=torch.optim.SGD, schedule=schedule
+    )
+    steps = [float((a - b).mean()) for a, b in zip(path, [*path[1:], weights(model)], strict=True)]
+    assert steps == pytest.approx([0.1 * factor for factor in factors], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Triangle(0.0), r"peak must be in \(0, 1\), got 0.0"),
+        (lambda: Triangle(1.0), r"peak must be in \(0, 1\), got 1.0"),
+        (lambda: Steps((0.5, 1.0)), r"moments must be in \(0, 1\) and factor > 0, got \(0.5, 1.0\) and 0.1"),
+        (lambda: Steps(factor=0.0), r"moments must be in \(0, 1\) and factor > 0"),
+        (lambda: EMA(1.0), r"decay must be in \(0, 1\), got 1.0"),
+        (lambda: SWA(1.0), r"start must be in \[0, 1\), got 1.0"),
+        (lambda: HoldOut(share=0.0), r"share must be in \(0, 1\), got 0.0"),
+        (lambda: HoldOut(patience=0), "patience must be >= 1 or None, got 0"),
+        (lambda: HoldOut(PGD(Linf(0.1), targeted=True)), "attack must not be targeted"),
+    ],
+)
+def test_settings_of_the_parts_that_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_each_batch_is_augmented_and_the_data_are_not():
+    seen, before = [], DATA.train.x.clone()
+
+    def objective(model, x, y):
+        seen.append(x)
+        return model(x).square().mean()
+
+    fit(mlp(DATA, width=4), DATA, objective, epochs=1, batch_size=20, augment=lambda x: 1 - x)
+    assert torch.equal(torch.cat(seen).sort(0).values, (1 - before).sort(0).values)
+    assert torch.equal(DATA.train.x, before)
+
+
+def test_in_half_precision_the_network_answers_in_it_and_the_weights_stay_whole():
+    seen = []
+
+    def objective(model, x, y):
+        logits = model(x)
+        seen.append(logits.dtype)
+        return nn.functional.cross_entropy(logits, y)
+
+    model = mlp(DATA, width=4)
+    fit(model, DATA, objective, epochs=1, bf16=True)
+    assert set(seen) == {torch.bfloat16}
+    assert weights(model).dtype == torch.float32
+
+
+# Averages of weights, and the best epoch
+
+
+def path_of(model, average, epochs=2, **settings):
+    """The weights after each step, and those that the model ends with."""
+    path = []
+
+    def objective(model, x, y):
+        path.append(weights(model))
+        return model(x).square().mean()
+
+    plain = mlp(DATA, width=4, seed=1)
+    fit(plain, DATA, objective, epochs=epochs, batch_size=10, **settings)
+    after = [*path[1:], weights(plain)]
+    fit(model, DATA, objective, epochs=epochs, batch_size=10, average=average, **settings)
+    return after, weights(model)
+
+
+def test_swa_ends_with_the_mean_of_the_later_steps():
+    after, ended = path_of(mlp(DATA, width=4, seed=1), SWA(start=0.5))
+    torch.testing.assert_close(ended, torch.stack(after[4:]).mean(0))
+
+
+def test_ema_ends_with_the_exponential_mean_of_all_steps():
+    after, ended = path_of(mlp(DATA, width=4, seed=1), EMA(decay=0.8))
+    mean = after[0]
+    for step in after[1:]:
+        mean = 0.8 * mean + 0.2 * step
+    torch.testing.assert_close(ended, mean)
+
+
+def test_what_is_watched_has_the_averaged_weights():
+    model, seen = mlp(DATA, width=4), []
+    fit(model, DATA, epochs=3, average=EMA(0.5), watch=lambda m: seen.append(weights(m)))
+    assert torch.equal(seen[-1], weights(model))
+
+
+def test_the_held_out_part_chooses_the_epoch_and_is_not_trained_on():
+    seen, states = [], []
+
+    def objective(model, x, y):
+        seen.append(x)
+        return nn.functional.cross_entropy(model(x), y) * (1 if len(states) < 3 else -1)  # from then on it unlearns
+
+    hold_out, model = HoldOut(share=0.25), mlp(DATA, width=64)
+    history = fit(
+        model, DATA, objective, epochs=6, batch_size=10, hold_out=hold_out, watch=lambda m: states.append(weights(m))
+    )
+    train, held = hold_out.split(DATA.train, seed=0)
+    assert len(held) == 10
+    assert torch.equal(torch.cat(seen[:3]).sort(0).values, train.x.sort(0).values)
+    assert len(history.held_out) == 6
+    best = history.held_out.index(max(history.held_out))
+    assert torch.equal(weights(model), states[best])
+    assert accuracy(model, held).value == max(history.held_out)
+
+
+def test_patience_ends_training_after_epochs_without_a_new_best():
+    history = fit(mlp(DATA, width=4), DATA, lambda m, x, y: 0 * m(x).sum(), epochs=20, hold_out=HoldOut(patience=3))
+    assert len(history.loss) == 4  # the first is the best, and three more
+
+
+def test_a_held_out_part_that_is_everything_is_refused():
+    with pytest.raises(ValueError, match=r"share=0.99 of 40 examples leaves none to train on"):
+        fit(mlp(DATA, width=4), DATA, epochs=1, hold_out=HoldOut(share=0.99))

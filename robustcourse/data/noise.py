@@ -1,0 +1,29 @@
+"""Label noise: some training labels are wrong, as they are in the world. The test labels stay right."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from robustcourse.data.dataset import Dataset, Split
+
+
+def label_noise(data: Dataset, share: float, seed: int = 0) -> Dataset:
+    """The same data with a share of the training labels replaced, each by one of the other classes.
+
+    Args:
+        share: of the training examples, in [0, 1], rounded to a whole number of them.
+        seed: of which examples and which labels.
+
+    Raises:
+        ValueError: the share is outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be in [0, 1], got {share}")
+    y, generator = data.train.y.clone(), torch.Generator().manual_seed(seed)
+    wrong = torch.randperm(len(y), generator=generator)[: round(share * len(y))]
+    shift = torch.randint(1, data.classes, (len(wrong),), generator=generator)
+    wrong, shift = wrong.to(y.device), shift.to(y.device)
+    y[wrong] = (y[wrong] + shift) % data.classes
+    return dataclasses.replace(data, train=Split(data.train.x, y))

@@ -1,0 +1,279 @@
+// The game of adversarial training: points in the plane walk to their worst place, and a small network learns from it.
+import { pgd } from "./attack.mjs";
+import { chart, choice, h, oncePerFrame, paintColours, picture, slider, table } from "./base.mjs";
+import { d3 } from "./d3.mjs";
+import { adam, decode, forward, learn, lossAndGradient, network, probabilities, reads } from "./nn.mjs";
+
+const GRID = 49; // places a side at which the network is asked for the picture
+const LAST = 1000; // rounds after which training pauses by itself
+const JUDGE = 20; // steps of the walk that measures; the one that trains may be shorter
+// Two classes that are no family of models: neither blue nor orange.
+const TINTS = [
+  [208, 64, 165],
+  [0, 150, 143],
+];
+
+function moons(ui, state) {
+  const { labels, rate } = state;
+  const n = labels.length;
+  const start = decode(state.points);
+  let net, move, x, moved, walked, rounds, history, running;
+
+  // --- controls
+  const draw = oncePerFrame(() => update());
+  const kind = choice({
+    label: "The network learns from",
+    options: [
+      { value: "standard", label: "the points", className: "standard" },
+      { value: "robust", label: "their worst places", className: "robust" },
+    ],
+    value: "robust",
+    oninput: draw,
+  });
+  const again = () => (walk(walked), remeasure(), draw());
+  const eps = slider({ label: "ε =", max: 0.2, step: 0.01, value: state.eps, oninput: again });
+  const steps = slider({
+    label: "Inner steps",
+    min: 1,
+    max: 10,
+    step: 1,
+    value: 5,
+    say: String,
+    oninput: () => (walk(Math.min(walked, steps.value())), draw()),
+  });
+  const button = (label, onclick) => h("button", { type: "button", onclick }, label);
+  const go = button("Train", () => (running ? pause() : run()));
+  const buttons = [
+    button("Adversary: one step", () => (pause(), walk(walked + 1), draw())),
+    button("Network: one step", () => (pause(), descend(), walk(0), draw())),
+    go,
+    button("Reset", () => (pause(), reset(), draw())),
+  ];
+  const words = h("p", { class: "verdict" });
+
+  // --- a point moves: with the mouse in the picture, or with sliders
+  const point = slider({ label: "Point", min: 1, max: n, step: 1, value: 1, say: String, oninput: draw });
+  const side = { min: 0, max: 1, step: 0.01, value: 0 };
+  const across = slider({ label: "across", ...side, oninput: (v) => place(point.value() - 1, 0, v) });
+  const up = slider({ label: "up", ...side, oninput: (v) => place(point.value() - 1, 1, v) });
+  const place = (i, axis, v) => ((x[2 * i + axis] = Math.min(1, Math.max(0, v))), again());
+  const poke = h("details", { class: "poke" }, h("summary", {}, "Move a point with the keyboard"));
+  poke.append(h("div", { class: "controls" }, point.node, across.node, up.node));
+
+  // --- the plane
+  const SIDE = 360;
+  const to = d3.scaleLinear([0, 1], [0, SIDE]);
+  const upward = d3.scaleLinear([0, 1], [SIDE, 0]);
+  const shade = picture([GRID, GRID]);
+  const svg = d3.select(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
+  svg.attr("viewBox", `0 0 ${SIDE} ${SIDE}`).attr("role", "img");
+  svg.attr("aria-label", "The points, the places they walk to, and the border between the classes.");
+  const border = svg.append("path").attr("class", "border");
+  const boxes = svg.append("g").selectAll("rect").data(labels).join("rect").attr("class", "box");
+  const ways = svg.append("g").selectAll("line").data(labels).join("line").attr("class", tint("way"));
+  const ends = svg.append("g").selectAll("path").data(labels).join("path");
+  const dots = svg.append("g").selectAll("path").data(labels).join("path").attr("class", tint("point"));
+  dots.attr("d", (y) => (y ? "M-4.5-4.5h9v9h-9z" : "M0-5a5 5 0 1 0 .01 0z"));
+  dots.each(function (_, i) {
+    this.addEventListener("pointerdown", (event) => {
+      event.preventDefault();
+      this.setPointerCapture(event.pointerId);
+      point.set({ value: i + 1 });
+      draw();
+    });
+    this.addEventListener("pointermove", (event) => {
+      if (!this.hasPointerCapture(event.pointerId)) return;
+      const { left, bottom, width, height } = svg.node().getBoundingClientRect();
+      place(i, 0, (event.clientX - left) / width);
+      place(i, 1, (bottom - event.clientY) / height);
+    });
+  });
+
+  // --- the loss, round after round
+  const [width, height] = [340, 230];
+  const time = d3.scaleLinear([0, 50], [42, width - 12]);
+  const level = d3.scaleLinear([0, 1], [height - 42, 30]);
+  const plot = chart({
+    width,
+    height,
+    x: time,
+    y: level,
+    label: "Loss over the rounds, on the points and at their worst places; numbers are in the table below.",
+    below: "round",
+    beside: "loss: solid on the points, dashed at their worst",
+    xTicks: (axis) => axis.ticks(5).tickFormat(String),
+    yTicks: (axis) => axis.ticks(4),
+  });
+  const clean = plot.marks.append("path").attr("class", "curve");
+  const worst = plot.marks.append("path").attr("class", "curve attacked");
+  const numbers = table("The game in numbers", ["round", "loss", "worst loss", `right of ${n}`, "right at the worst"]);
+
+  // --- the game
+  const attack = (count, length) =>
+    pgd(net, x, labels, { norm: "Linf", eps: eps.value(), steps: count, stepSize: (2.5 * eps.value()) / length });
+  const walk = (count) => (moved = attack((walked = count), steps.value()));
+
+  function descend() {
+    learn(net, kind.value() === "standard" ? x : moved, labels, move);
+    rounds++;
+    history.push(measure());
+  }
+
+  /** How the network does now, on the points and against a careful adversary, however careless the one in training. */
+  function measure() {
+    const hardest = attack(JUDGE, JUDGE);
+    return [rounds, ...score(net, x, labels), ...score(net, hardest, labels)];
+  }
+
+  const remeasure = () => (history[history.length - 1] = measure());
+
+  function reset() {
+    net = network(state.network);
+    move = adam(rate);
+    x = Float64Array.from(start);
+    rounds = 0;
+    walk(0);
+    history = [measure()];
+  }
+
+  function run() {
+    running = true;
+    go.textContent = "Pause";
+    const round = () => {
+      if (!running) return;
+      walk(steps.value());
+      descend();
+      if (rounds % LAST === 0) pause();
+      draw();
+      requestAnimationFrame(round);
+    };
+    requestAnimationFrame(round);
+  }
+
+  function pause() {
+    running = false;
+    go.textContent = "Train";
+  }
+
+  // --- drawing
+  function update() {
+    const difference = field(net, GRID);
+    // Rows of a picture go down, those of the plane go up.
+    const ink = difference.map((_, k) => difference[(GRID - 1 - Math.floor(k / GRID)) * GRID + (k % GRID)]);
+    paintColours(shade, ink, (z) => [...TINTS[z > 0 ? 1 : 0], 16 + 44 * Math.abs(Math.tanh(z / 2))]);
+    const pieces = contour(difference, GRID).map(([a, b]) => `M${to(a[0])} ${upward(a[1])}L${to(b[0])} ${upward(b[1])}`);
+    border.attr("d", pieces.join(""));
+
+    const at = (from, i) => [to(from[2 * i]), upward(from[2 * i + 1])];
+    const reach = to(eps.value());
+    const read = reads(probabilities(net, moved, n), 2);
+    boxes.attr("x", (_, i) => at(x, i)[0] - reach).attr("y", (_, i) => at(x, i)[1] - reach);
+    boxes.attr("width", 2 * reach).attr("height", 2 * reach);
+    ways.attr("x1", (_, i) => at(x, i)[0]).attr("y1", (_, i) => at(x, i)[1]);
+    ways.attr("x2", (_, i) => at(moved, i)[0]).attr("y2", (_, i) => at(moved, i)[1]);
+    ends.attr("class", (y, i) => `end ${y ? "square" : "round"}${read[i] === y ? "" : " misread"}`);
+    ends.attr("d", (y, i) => (read[i] === y ? "M0-3a3 3 0 1 0 .01 0z" : "M-5-5 5 5M-5 5 5-5"));
+    ends.attr("transform", (_, i) => `translate(${at(moved, i)})`);
+    dots.attr("transform", (_, i) => `translate(${at(x, i)})`);
+    dots.classed("chosen", (_, i) => i === point.value() - 1);
+    const chosen = point.value() - 1;
+    across.set({ value: x[2 * chosen] });
+    up.set({ value: x[2 * chosen + 1] });
+
+    time.domain([0, Math.max(50, rounds)]);
+    level.domain([0, Math.max(...history.map((row) => Math.max(row[1], row[3])))]).nice();
+    plot.rescale();
+    const line = (k) => d3.line(([round]) => time(round), (row) => level(row[k]))(history);
+    clean.attr("d", line(1));
+    worst.attr("d", line(3));
+    plot.node.setAttribute("class", kind.value());
+    svg.attr("class", `plane ${kind.value()}`);
+
+    const [, , right, , stand] = history.at(-1);
+    const sentence =
+      `After ${rounds} ${rounds === 1 ? "round" : "rounds"}: ${right} of ${n} points are read right, ` +
+      `${stand} of ${n} at their worst within ε\u00a0=\u00a0${eps.value().toFixed(2)}.`;
+    words.textContent = sentence;
+    if (running) return; // a hundred changes a second are for nobody's ears, nor for a table
+    ui.say(sentence);
+    const every = Math.ceil(history.length / 40);
+    const rows = history.filter((_, k) => k % every === 0 || k === history.length - 1);
+    numbers.fill(rows.map((row) => row.map((v, k) => (k === 1 || k === 3 ? v.toFixed(3) : String(v)))));
+  }
+
+  ui.body.append(
+    h("style", {}, STYLE),
+    h("div", { class: "controls" }, kind.node, eps.node, steps.node),
+    h("div", { class: "controls" }, ...buttons),
+    h("div", { class: "both" }, h("div", { class: "stack" }, shade, svg.node()), h("div", {}, plot.node, words)),
+    poke,
+  );
+  ui.tables.append(numbers.node);
+  reset();
+  update();
+}
+
+const tint = (name) => (y) => `${name} ${y ? "square" : "round"}`;
+
+// --- arithmetic ----------------------------------------------------------------------------------
+
+/** Mean loss of the points, and how many of them are read right. */
+export function score(net, x, labels) {
+  const { loss } = lossAndGradient(net, x, labels);
+  const read = reads(probabilities(net, x, labels.length), net.classes);
+  return [loss.reduce((sum, v) => sum + v, 0) / labels.length, labels.filter((y, i) => read[i] === y).length];
+}
+
+/** Logit of class 1 less that of class 0 at grid × grid places of the unit square, row after row from below. */
+export function field(net, grid) {
+  const places = Float64Array.from({ length: 2 * grid * grid }, (_, k) => {
+    const place = Math.floor(k / 2);
+    return (k % 2 ? Math.floor(place / grid) : place % grid) / (grid - 1);
+  });
+  const logits = forward(net, places, grid * grid);
+  return Float64Array.from({ length: grid * grid }, (_, k) => logits[2 * k + 1] - logits[2 * k]);
+}
+
+/** Pieces [from, to] of the line on which a field is zero: in each cell, straight from side to side. */
+export function contour(values, grid) {
+  const pieces = [];
+  const corner = [[0, 0], [1, 0], [1, 1], [0, 1]]; // prettier-ignore
+  for (let row = 0; row + 1 < grid; row++)
+    for (let column = 0; column + 1 < grid; column++) {
+      const corners = corner.map(([right, up]) => [column + right, row + up]);
+      const level = corners.map(([i, j]) => values[j * grid + i]);
+      const crossings = [];
+      corners.forEach((from, k) => {
+        const [next, a, b] = [corners[(k + 1) % 4], level[k], level[(k + 1) % 4]];
+        if (a > 0 !== b > 0)
+          crossings.push(from.map((place, axis) => (place + (a / (a - b)) * (next[axis] - place)) / (grid - 1)));
+      });
+      for (let k = 0; k < crossings.length; k += 2) pieces.push([crossings[k], crossings[k + 1]]);
+    }
+  return pieces;
+}
+
+const STYLE = `
+.both { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 16px 28px; align-items: start; }
+.verdict { margin-top: 12px; }
+.stack { display: grid; border: 1px solid var(--line); border-radius: 6px; overflow: clip; }
+.stack > * { grid-area: 1 / 1; aspect-ratio: 1; width: 100%; height: auto; }
+.stack canvas { image-rendering: auto; }
+.plane { overflow: hidden; }
+.border { fill: none; stroke: var(--mark); stroke-width: 3.5; stroke-linecap: round; }
+.box { fill: none; stroke: var(--edge); stroke-width: 0.8; opacity: 0.45; }
+.round { --class: var(--more); }
+.square { --class: var(--less); }
+.way { stroke: var(--class); stroke-width: 1.3; stroke-dasharray: 3 2; }
+.end { fill: var(--paper); stroke: var(--class); stroke-width: 1.5; }
+.end.misread { stroke: var(--text); stroke-width: 2; }
+.point { fill: var(--class); stroke: var(--paper); stroke-width: 1; cursor: grab; touch-action: none; }
+.point.chosen { stroke: var(--text); stroke-width: 2; }
+.curve { fill: none; stroke: var(--mark); stroke-width: 2.4; }
+.curve.attacked { stroke-dasharray: 7 4; }
+.poke { margin: 0; }
+.poke .controls { margin-top: 8px; }
+@container (max-width: 620px) {
+  .both { grid-template-columns: minmax(0, 1fr); }
+}
+`;
