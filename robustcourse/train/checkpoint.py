@@ -69,13 +69,11 @@ class Run:
 
     def keep(self) -> None:
         """Note that the present weights gave a finite loss and gradient."""
-        for good, weight in zip(self._good, self._weights, strict=True):
-            good.copy_(weight)
+        torch._foreach_copy_(self._good, self._weights)
 
     def restore(self) -> None:
         """Go back to the last weights that did."""
-        for good, weight in zip(self._good, self._weights, strict=True):
-            weight.copy_(good)
+        torch._foreach_copy_(self._weights, self._good)
 
     def average(self) -> None:
         """Take the present weights into the mean."""
