@@ -111,7 +111,8 @@ def fit(
         raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be > 0 or None, got {clip}")
-    train, held = hold_out.split(data.train, seed) if hold_out else (data.train, None)
+    kept, held = hold_out.split(data.train, seed) if hold_out else (torch.arange(len(data.train)), torch.arange(0))
+    train = data.train[kept] if hold_out else data.train
     _check_fits(model, train.x, train.y)
     ranks, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     steps = math.ceil(len(train) / batch_size)
@@ -153,7 +154,9 @@ def fit(
                         if model(x).isfinite().all():
                             raise
                     run.restore()
-                    raise Diverged("the logits became NaN or infinite", epoch, step, index) from error
+                    raise Diverged(
+                        "the logits became NaN or infinite", epoch, step, kept[index.to(kept.device)]
+                    ) from error
                 run.optimizer.zero_grad()
                 (loss if share == 1 else share * loss).backward()
                 gradients = [p.grad for p in model.parameters() if p.grad is not None]
@@ -163,7 +166,7 @@ def fit(
                 if not (loss + norm).isfinite():  # the one moment in a step at which a GPU is waited for
                     run.restore()
                     what = "the gradient" if loss.isfinite() else "the loss"
-                    raise Diverged(f"{what} became NaN or infinite", epoch, step, index)
+                    raise Diverged(f"{what} became NaN or infinite", epoch, step, kept[index.to(kept.device)])
                 run.keep()
                 run.optimizer.step()
                 if average and progress >= average.start:
@@ -182,8 +185,8 @@ def fit(
                 train_epoch(epoch)
                 run.history.seconds.append(time.perf_counter() - start)
                 with evaluating(run.shown):
-                    if hold_out and held:
-                        run.judge(hold_out.score(run.shown, held))
+                    if hold_out:
+                        run.judge(hold_out.score(run.shown, data.train[held]))
                     if watch is not None:
                         run.history.watched.append(watch(run.shown))
             if checkpoint is not None and rank == 0:

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustcourse.attacks import Attack
 from robustcourse.checks import check_untargeted
@@ -44,13 +44,13 @@ class HoldOut:
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience must be >= 1 or None, got {self.patience}")
 
-    def split(self, train: Split, seed: int) -> tuple[Split, Split]:
-        """What is left to train on, and what is held back."""
+    def split(self, train: Split, seed: int) -> tuple[Tensor, Tensor]:
+        """The indices of what is left to train on, and of what is held back."""
         held = math.ceil(self.share * len(train))
         if held == len(train):
             raise ValueError(f"share={self.share} of {len(train)} examples leaves none to train on")
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).to(train.y.device)
-        return train[order[held:]], train[order[:held]]
+        return order[held:], order[:held]
 
     def score(self, model: nn.Module, held: Split) -> float:
         """Accuracy on the examples that were held back, under the attack."""

@@ -150,6 +150,18 @@ def test_a_loss_that_is_no_number_stops_training_with_the_last_good_weights(bad)
     assert not model.training
 
 
+def test_the_examples_are_named_as_they_lie_in_the_training_data_also_where_some_are_held_out():
+    batches = []
+
+    def objective(model, x, y):
+        batches.append(x)
+        return model(x).mean() * float("nan")
+
+    with pytest.raises(Diverged) as raised:
+        fit(mlp(DATA, width=4), DATA, objective, epochs=1, batch_size=20, hold_out=HoldOut(share=0.3))
+    assert torch.equal(DATA.train.x[raised.value.index], batches[0])
+
+
 def test_a_gradient_that_is_no_number_stops_training_too():
     def objective(model, x, y):
         return model[1].weight.sum() + (0 * model[1].weight[0, 0]).sqrt()  # a finite loss, on an infinite slope
@@ -351,7 +363,7 @@ def test_the_held_out_part_chooses_the_epoch_and_is_not_trained_on():
     history = fit(
         model, DATA, objective, epochs=6, batch_size=10, hold_out=hold_out, watch=lambda m: states.append(weights(m))
     )
-    train, held = hold_out.split(DATA.train, seed=0)
+    train, held = (DATA.train[index] for index in hold_out.split(DATA.train, seed=0))
     assert len(held) == 10
     assert torch.equal(torch.cat(seen[:3]).sort(0).values, train.x.sort(0).values)
     assert len(history.held_out) == 6
