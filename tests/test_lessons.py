@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
@@ -36,15 +37,17 @@ def run(notebook: NotebookNode, folder: Path, *, go_on: bool = False) -> Noteboo
         "ROBUSTCOURSE_RECORDS": str(folder / "records"),
         "OMP_NUM_THREADS": "1",
     }
-    client = NotebookClient(
-        notebook,
-        kernel_name="python3",
-        timeout=SMOKE_LIMIT,
-        allow_errors=go_on,
-        extra_arguments=["--IPKernelApp.log_level=50"],
-        resources={"metadata": {"path": str(folder)}},
-    )
-    client.execute(env=env)
+    with TemporaryDirectory() as short:  # the path of a socket has room for a hundred characters
+        client = NotebookClient(
+            notebook,
+            config=execute.sockets(short),
+            kernel_name="python3",
+            timeout=SMOKE_LIMIT,
+            allow_errors=go_on,
+            extra_arguments=["--IPKernelApp.log_level=50"],
+            resources={"metadata": {"path": str(folder)}},
+        )
+        client.execute(env=env)
     return notebook
 
 
