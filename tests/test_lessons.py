@@ -81,7 +81,7 @@ def test_first_cell_is_title_promise_and_a_badge_that_opens_this_very_file(path)
     assert first.cell_type == "markdown"
     assert re.match(r"# \d*\.? ?\S", first.source), "a lesson opens with its title"
     text = "\n".join(cell.source for cell in read(path).cells[:2])
-    links = re.findall(r"https://colab\.research\.google\.com/github/[^)\s]+", text)
+    links = re.findall(r"\[Open in Colab\]\((https://colab\.research\.google\.com/github/[^)\s]+)\)", text)
     assert len(links) == 1, "one Colab badge in the first two cells"
     assert links[0].endswith(f"/blob/main/lessons/{path.name}")
 
