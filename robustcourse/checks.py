@@ -67,6 +67,16 @@ def check_logits(logits: Tensor, x: Tensor) -> None:
         raise ValueError("model returned NaN logits, which are no answer; did its training diverge?")
 
 
+def check_module(model: nn.Module) -> None:
+    """Demand a module, whose modes can be seen and set.
+
+    Raises:
+        TypeError: model is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+
+
 def check_model(model: nn.Module) -> None:
     """Demand a module in evaluation mode: dropout and batch normalization act differently while training.
 
@@ -74,8 +84,7 @@ def check_model(model: nn.Module) -> None:
         TypeError: model is no module.
         ValueError: the model, or a part of it, is in training mode.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    check_module(model)
     if any(part.training for part in model.modules()):
         raise ValueError("model is in training mode, which changes what it computes; call model.eval() first")
 

@@ -1,4 +1,4 @@
-"""What browser tests share: a Chromium, a local server, and a page that records whatever goes wrong on it."""
+"""One thread for all tests; for those of the browser a Chromium, a server, and a page that records what goes wrong."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+# The networks are so small that threads get in each other's way: with two, an attack takes several times as long.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -50,6 +50,11 @@ def key() -> str:
     return h.hexdigest()
 
 
+def sockets(folder: str) -> Config:
+    """Let a kernel talk through files in this folder: two that start at once could be given one network port."""
+    return Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder, "kernel"))}})
+
+
 def executed(notebook: NotebookNode) -> CacheBundleOut | None:
     """The stored execution of this notebook with the present package, or None if there is none."""
     if not STAMP.exists() or STAMP.read_text() != key():
@@ -79,11 +84,9 @@ def run(path: Path) -> tuple[NotebookNode, dict[str, Any], str]:
         # lessons run side by side, and small networks are slower on two threads than on one.
         # A page shows no progress bars, and nbval would compare their seconds.
         own = {"ROBUSTCOURSE_RECORDS": str(records), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-        # Sockets that are files beside it: two kernels that start at once could be given one network port.
-        sockets = Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder, "kernel"))}})
         client = NotebookClient(
             notebook,
-            config=sockets,
+            config=sockets(folder),
             kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=50"],  # silent about its own plumbing
             on_cell_start=enter,

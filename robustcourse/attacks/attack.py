@@ -115,7 +115,7 @@ def slope(
     if gradient is None:
         raise ValueError(
             "model gives no gradient with respect to its input, so this attack is blind: something in it detaches; "
-            "attack it through `bpda`, or with one that needs no gradient, as Square"
+            "attack it through `BPDA`, or with one that needs no gradient, as Square"
         )
     return logits.detach().to(x.dtype), values.detach(), gradient
 

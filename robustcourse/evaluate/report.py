@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from robustcourse.attacks import Attack
+from robustcourse.attacks.attack import likeliest, misread, query
 from robustcourse.attacks.chain import links, stopping
-from robustcourse.checks import check_images, check_labels, check_logits, check_model, check_untargeted
+from robustcourse.checks import check_images, check_model, check_untargeted
 from robustcourse.data import Split
 from robustcourse.evaluate.estimate import Estimate
 from robustcourse.runtime import seeded
@@ -142,21 +143,23 @@ def report(
         note = getattr(attack, "note", "")
         if stages:
             # A model that answers at random is judged afresh: each attack had its chance of a lucky draw.
-            again = readable & torch.cat([_reads(model, x_adv[index], split.y[index]) for index in batches])
-            if luck := int((again & ~right).sum()):
+            logits = torch.cat([_answers(model, x_adv[index], split.y[index]) for index in batches])
+            again = readable & (logits.argmax(1) == split.y)
+            rounding = ~misread(logits, likeliest(logits, split.y, 1)[0])  # a tie falls this way or that
+            if luck := int((again & ~right & ~rounding).sum()):
                 warning = f"{luck} breaks did not repeat: the model is random; see `audit`, and AutoAttack's 'rand'"
                 note = f"{note}\n{warning}".strip()
             right = again
     return Report(str(getattr(attack, "threat", "no attack")), right, x_adv, clean, tuple(stages), note)
 
 
-@torch.no_grad()
 def _reads(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return _answers(model, x, y).argmax(1) == y
+
+
+def _answers(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     check_images(x)
-    logits = model(x)
-    check_logits(logits, x)
-    check_labels(y, x, classes=logits.shape[1])
-    return logits.argmax(1) == y
+    return query(model, x, y)
 
 
 def _check_allowed(attack: Attack, x: Tensor, x_adv: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
@@ -14,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from robustcourse.homework import release
 from robustcourse.homework.student import LESSONS
 from tests import tiny
-from tools import format
+from tools import execute, format
 
 LINK = "https://colab.research.google.com/github/a/b/blob/main/lessons/07-tiny.ipynb"
 BADGE = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({LINK})"
@@ -122,13 +123,14 @@ def test_the_check_tells_right_from_wrong_and_says_why(lesson, code, error):
     student = release(lesson)
     if code:
         tiny.cell(student, "solution").source = code
-    client = NotebookClient(student, kernel_name="python3")
-    if error is None:
-        client.execute()
-    else:
-        with pytest.raises(CellExecutionError) as raised:
+    with TemporaryDirectory() as short:
+        client = NotebookClient(student, config=execute.sockets(short), kernel_name="python3")
+        if error is None:
             client.execute()
-        assert f"{raised.value.ename}: {raised.value.evalue}" == error
+        else:
+            with pytest.raises(CellExecutionError) as raised:
+                client.execute()
+            assert f"{raised.value.ename}: {raised.value.evalue}" == error
 
 
 @pytest.mark.parametrize(
