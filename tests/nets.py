@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from robustcourse import PGD, AdversarialTraining, Linf, Standard, fit, load, mlp
 from robustcourse.attacks.attack import Standing, misread
 from robustcourse.data import Split
+from robustcourse.threats import Threat
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -194,3 +195,18 @@ def watch_standing(monkeypatch, every: int | None = None) -> list[SimpleNamespac
     monkeypatch.setattr(Standing, "__init__", begins)
     monkeypatch.setattr(Standing, "close", closes)
     return seen
+
+
+def case(classes: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A linear model in which all classes meet at grey, images around it, and their labels."""
+    w = torch.randn(classes, 6, generator=generator())
+    model, x = linear(w, -w.sum(1) / 2), images()
+    return model, x, model(x).argmax(1)
+
+
+def truth(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
+    """The distance to the nearest boundary of a linear model: margin / dual norm, smallest over the other classes."""
+    logits, w = model(x).detach(), model[1].weight.data
+    gaps = logits.gather(1, y[:, None]) - logits
+    away = gaps / torch.stack([threat.dual((w[k] - w[y]).view_as(x)) for k in range(len(w))], 1)
+    return away.scatter(1, y[:, None], torch.inf).amin(1)

@@ -14,14 +14,15 @@ from robustcourse.evaluate import counting
 from tests.nets import (
     Constant,
     Detached,
+    case,
     digits,
-    generator,
     hits,
     images,
     linear,
     network,
     precise,
     trained,
+    truth,
     watch_standing,
     watching,
     wrong,
@@ -29,21 +30,6 @@ from tests.nets import (
 
 EACH = pytest.mark.parametrize("threat", [Linf(0.01), L2(0.03), L1(0.05)], ids=str)
 ON_DIGITS = pytest.mark.parametrize("threat", [Linf(0.15), L2(0.8), L1(3.0)], ids=str)
-
-
-def case(classes):
-    """A linear model in which all classes meet at grey, images around it, and their labels."""
-    w = torch.randn(classes, 6, generator=generator())
-    model, x = linear(w, -w.sum(1) / 2), images()
-    return model, x, model(x).argmax(1)
-
-
-def truth(model, x, y, threat):
-    """The distance to the nearest boundary of a linear model: margin / dual norm, smallest over the other classes."""
-    logits, w = model(x).detach(), model[1].weight.data
-    gaps = logits.gather(1, y[:, None]) - logits
-    away = gaps / torch.stack([threat.dual((w[k] - w[y]).view_as(x)) for k in range(len(w))], 1)
-    return away.scatter(1, y[:, None], math.inf).amin(1)
 
 
 @EACH

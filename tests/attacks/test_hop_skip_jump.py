@@ -16,6 +16,7 @@ from robustcourse.evaluate import counting
 from tests.nets import (
     Constant,
     Detached,
+    case,
     digits,
     generator,
     hits,
@@ -23,6 +24,7 @@ from tests.nets import (
     linear,
     network,
     trained,
+    truth,
     watch_standing,
     watching,
 )
@@ -50,21 +52,6 @@ class Bright(nn.Module):
 
     def forward(self, x):
         return torch.stack([0.9 - x.flatten(1).mean(1), 0 * x.flatten(1)[:, 0]], 1)
-
-
-def case(classes):
-    """A linear model in which all classes meet at grey, images around it, and their labels."""
-    w = torch.randn(classes, 6, generator=generator())
-    model, x = linear(w, -w.sum(1) / 2), images()
-    return model, x, model(x).argmax(1)
-
-
-def truth(model, x, y, threat):
-    """The distance to the nearest boundary of a linear model: margin / dual norm, smallest over the other classes."""
-    logits, w = model(x).detach(), model[1].weight.data
-    gaps = logits.gather(1, y[:, None]) - logits
-    away = gaps / torch.stack([threat.dual((w[k] - w[y]).view_as(x)) for k in range(len(w))], 1)
-    return away.scatter(1, y[:, None], math.inf).amin(1)
 
 
 @EACH

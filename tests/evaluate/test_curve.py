@@ -26,24 +26,20 @@ from robustcourse import (
 )
 from robustcourse.attacks import MinimumNorm
 from robustcourse.data import Split
+from tests import nets
 from tests.nets import Constant, Noisy, digits, hits, images, linear, trained
 
 NORMS = pytest.mark.parametrize("norm", [Linf, L2, L1])
 
 
 def case(classes=3):
-    """A linear model in which all classes meet at grey, and images around it with the labels that it gives them."""
-    w = torch.randn(classes, 6, generator=torch.Generator().manual_seed(0))
-    model = linear(w, -w.sum(1) / 2)
-    return model, Split(images(), model(images()).argmax(1))
+    """A linear model, and images with the labels that it gives them."""
+    model, x, y = nets.case(classes)
+    return model, Split(x, y)
 
 
 def truth(model, split, threat):
-    """The distance to the nearest boundary of a linear model: margin / dual norm, smallest over the other classes."""
-    logits, w = model(split.x).detach(), model[1].weight.data
-    gaps = logits.gather(1, split.y[:, None]) - logits
-    away = gaps / torch.stack([threat.dual((w[k] - w[split.y]).view_as(split.x)) for k in range(len(w))], 1)
-    return away.scatter(1, split.y[:, None], math.inf).amin(1)
+    return nets.truth(model, split.x, split.y, threat)
 
 
 @dataclass(frozen=True)
