@@ -380,3 +380,18 @@ def test_patience_ends_training_after_epochs_without_a_new_best():
 def test_a_held_out_part_that_is_everything_is_refused():
     with pytest.raises(ValueError, match=r"share=0.99 of 40 examples leaves none to train on"):
         fit(mlp(DATA, width=4), DATA, epochs=1, hold_out=HoldOut(share=0.99))
+
+
+def test_compiled_means_through_torch_compile_with_the_same_weights_trained(monkeypatch):
+    asked = []
+
+    def compile_(model):  # the real one takes half a minute
+        asked.append(model)
+        return nn.Sequential(model)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    compiled, plain = mlp(DATA, width=4), mlp(DATA, width=4)
+    fit(compiled, DATA, epochs=2, compiled=True)
+    fit(plain, DATA, epochs=2)
+    assert asked == [compiled]
+    assert torch.equal(weights(compiled), weights(plain))
