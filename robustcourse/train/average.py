@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
 class EMA:
     """Exponential moving average: after each step θ̄ ← τ θ̄ + (1 − τ) θ. Batch statistics are averaged like weights.
+
+    In the n-th step τ is at most n/(9 + n), so that a short run does not end where it began.
 
     Args:
         decay: τ in (0, 1); the average looks back over about 1/(1 − τ) steps. Raises ValueError elsewhere.
@@ -29,7 +35,13 @@ class EMA:
 
     def of(self, model: nn.Module) -> AveragedModel:
         """A copy of the model for the averages."""
-        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)
+        return AveragedModel(model, multi_avg_fn=self._move, use_buffers=True)
+
+    def _move(self, means: Tensors, weights: Tensors, steps: Tensor | int) -> None:
+        if not means[0].is_floating_point():  # a count of batches
+            torch._foreach_copy_(means, weights)
+        else:
+            torch._foreach_lerp_(means, weights, 1 - min(self.decay, (1 + int(steps)) / (10 + int(steps))))
 
 
 @dataclass(frozen=True)

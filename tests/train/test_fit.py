@@ -338,11 +338,11 @@ def test_swa_ends_with_the_mean_of_the_later_steps():
     torch.testing.assert_close(ended, torch.stack(after[4:]).mean(0))
 
 
-def test_ema_ends_with_the_exponential_mean_of_all_steps():
-    after, ended = path_of(mlp(DATA, width=4, seed=1), EMA(decay=0.8))
-    mean = after[0]
-    for step in after[1:]:
-        mean = 0.8 * mean + 0.2 * step
+def test_ema_ends_with_the_exponential_mean_which_looks_back_shorter_at_first():
+    after, ended = path_of(mlp(DATA, width=4, seed=1), EMA(decay=0.3))
+    mean = after[0]  # 0, to begin with
+    for decay, step in zip([2 / 11, 3 / 12, 0.3, 0.3, 0.3, 0.3, 0.3], after[1:], strict=True):
+        mean = decay * mean + (1 - decay) * step
     torch.testing.assert_close(ended, mean)
 
 
