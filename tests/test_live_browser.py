@@ -13,10 +13,11 @@ import torch
 from conftest import serve
 from torch import nn
 
-from robustcourse.data import Split
+from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
-from robustcourse.widgets import attack_lab, two_walls, worst_case
+from robustcourse.threats import Linf
+from robustcourse.widgets import attack_lab, epoch_slider, minimax, trade_off, two_walls, worst_case
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
 
@@ -55,6 +56,39 @@ def verdict(defence: str, on: list[str], e: int) -> str:
     return f"{start} defence reads {value} % [{low}, {high}]"
 
 
+def moons() -> tuple[nn.Sequential, Split]:
+    """Two clouds of ten points, left and right, and a network that has learned nothing yet."""
+    torch.manual_seed(0)
+    normalize = Normalize(torch.tensor([0.4]), torch.tensor([0.25]))
+    net = nn.Sequential(normalize, nn.Flatten(), nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 2)).half().float()
+    x = 0.3 * torch.rand(20, 1, 1, 2, generator=torch.Generator().manual_seed(0)) + 0.1
+    y = torch.arange(20) % 2
+    x[y == 1, ..., 0] += 0.45
+    return net, Split(x.half().float(), y)
+
+
+CLOUDS = TwoGaussians(torch.cat([torch.tensor([0.05] * 2 + [0.015] * 40), torch.zeros(400)]), sigma=0.05)
+LOTS = {
+    name: {eps: Estimate(v, v - 0.02, v + 0.02, 360, "points") for eps, v in zip((0.1, 0.2, 0.3), values, strict=True)}
+    for name, values in {"100 digits": (0.04, 0.03, 0.0), "all digits": (0.0, -0.01, -0.1)}.items()
+}
+
+
+def curve(*hits: int, every: int = 1) -> dict[int, Estimate]:
+    """Right answers of 200 after each epoch."""
+    return {every * k: Estimate.proportion([True] * n + [False] * (200 - n)) for k, n in enumerate(hits, 1)}
+
+
+RUNS = {
+    "one step": {
+        "clean": curve(180, 190, 190, 192),
+        "attacked by FGSM": curve(60, 80, 100, 120),
+        "attacked by PGD": curve(50, 80, 20, 30),
+    },
+    "noisy": {"the log": curve(120, 140, every=4), "new digits, attacked": curve(100, 110, every=4)},
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pages with figures of two untrained networks. The labels are what the first one reads: at ε = 0 it is right."""
@@ -75,6 +109,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "both": page_of(walls, lab),
         "four": page_of(walls, lab, walls, lab),
         "worst": page_of(worst_case(DEFENCES, EPS)._repr_html_()),
+        "tradeoff": page_of(trade_off(CLOUDS, LOTS, torch.linspace(0.22, 0.5, 60))._repr_html_()),
+        "epochs": page_of(epoch_slider(RUNS)._repr_html_()),
+        "moons": page_of(minimax(*moons())._repr_html_()),
     }.items():
         (to / f"{name}.html").write_text(html, "utf-8")
     return to
@@ -405,3 +442,245 @@ def test_everyone_can_use_the_worst_case(see: Any, theme: str, width: int) -> No
         boxes = [part.bounding_box() for part in seen.page.locator(".frame, .switches label, .controls > *").all()]
         frame, *parts = boxes
         assert all(frame["x"] < part["x"] and part["x"] + part["width"] < frame["x"] + frame["width"] for part in parts)
+
+
+def rounds(page: Any) -> int:
+    return int(re.search(r"After (\d+) round", page.locator(".verdict").inner_text())[1])
+
+
+def ends(page: Any) -> list[str]:
+    return page.locator(".end").evaluate_all("all => all.map((path) => path.getAttribute('transform'))")
+
+
+def border(page: Any) -> str:
+    return page.locator(".border").get_attribute("d")
+
+
+def test_the_two_players_move_in_turn(see: Any) -> None:
+    page = see("moons").page
+    net, split = moons()
+    right = int((net(split.x).argmax(1) == split.y).sum())
+    expect_verdict(page, f"After 0 rounds: {right} of 20 points are read right,")
+    home, before = ends(page), border(page)
+    assert before.startswith("M")
+    page.get_by_role("button", name="Adversary: one step").click()
+    playwright.expect(page.locator(".end").first).not_to_have_attribute("transform", home[0])
+    first = ends(page)
+    page.get_by_role("button", name="Adversary: one step").click()
+    playwright.expect(page.locator(".end").first).not_to_have_attribute("transform", first[0])
+    assert border(page) == before
+    page.get_by_role("button", name="Network: one step").click()
+    expect_verdict(page, "After 1 round:")
+    assert border(page) != before
+    assert ends(page) == home  # the adversary begins anew
+    page.get_by_role("button", name="Reset").click()
+    expect_verdict(page, "After 0 rounds:")
+    assert border(page) == before
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_training_goes_on_until_it_is_paused(see: Any, over: str) -> None:
+    page = see("moons", over).page
+    page.get_by_role("button", name="Train").focus()
+    page.keyboard.press("Enter")
+    told = "document.querySelector('.live').shadowRoot.querySelector('.verdict').innerText"
+    page.wait_for_function(f"() => +/After (\\d+)/.exec({told})[1] > 150", timeout=60_000)
+    page.keyboard.press("Enter")
+    playwright.expect(page.get_by_role("button", name="Train")).to_be_visible()
+    page.wait_for_timeout(300)
+    stopped = rounds(page)
+    page.wait_for_timeout(300)
+    assert rounds(page) == stopped
+    expect_verdict(page, "20 of 20 points are read right, 20 of 20 at their worst")
+    page.get_by_text("The numbers behind this figure").click()
+    cells = page.get_by_role("row").last.get_by_role("cell").all_inner_texts()
+    assert page.get_by_role("row").last.get_by_role("rowheader").inner_text() == str(stopped)
+    assert cells[1::2] == ["20", "20"]
+    playwright.expect(page.get_by_role("status")).to_contain_text(f"After {stopped} rounds: 20 of 20")
+
+
+def test_the_network_learns_from_what_the_reader_chose(see: Any) -> None:
+    page, borders = see("moons").page, []
+    for kind in ("their worst places", "the points"):
+        page.get_by_role("button", name="Reset").click()
+        page.get_by_role("radio", name=kind).check()
+        for _ in range(5):  # after one step of Adam, whose length is always the same, both would be alike
+            page.get_by_role("button", name="Adversary: one step").click()
+            page.get_by_role("button", name="Network: one step").click()
+        expect_verdict(page, "After 5 rounds:")
+        borders.append(border(page))
+    assert borders[0] != borders[1]
+    playwright.expect(page.locator(".plane")).to_have_class("plane standard")
+
+
+def test_a_larger_box_holds_worse_places(see: Any) -> None:
+    page = see("moons").page
+    size = page.locator(".box").first
+    assert float(size.get_attribute("width")) == pytest.approx(2 * 0.08 * 360)
+    page.get_by_label("ε =").fill("0.2")
+    playwright.expect(size).to_have_attribute("width", "144")
+    expect_verdict(page, "at their worst within ε = 0.20.")
+
+
+def place(page: Any) -> tuple[float, float]:
+    found = page.locator(".point").nth(4).get_attribute("transform")
+    x, y = re.findall(r"[\d.]+", found)
+    return float(x) / 360, 1 - float(y) / 360
+
+
+def test_a_point_follows_the_mouse(see: Any) -> None:
+    page = see("moons").page
+    plane, point = (page.locator(which).bounding_box() for which in (".plane", ".point >> nth=4"))
+    page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(plane["x"] + 0.5 * plane["width"], plane["y"] + 0.25 * plane["height"], steps=5)
+    page.mouse.up()
+    playwright.expect(page.locator(".point").nth(4)).to_have_class(re.compile("chosen"))
+    assert place(page) == pytest.approx((0.5, 0.75), abs=0.01)
+    page.mouse.move(plane["x"], plane["y"])
+    assert place(page) == pytest.approx((0.5, 0.75), abs=0.01)
+
+
+def test_a_point_follows_the_keyboard(see: Any) -> None:
+    page = see("moons").page
+    page.get_by_text("Move a point with the keyboard").click()
+    page.get_by_label("Point", exact=True).fill("5")
+    x, y = place(page)
+    assert float(page.get_by_label("across").input_value()) == pytest.approx(x, abs=0.01)
+    page.get_by_label("across").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.get_by_label("up").focus()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(100)
+    assert place(page) == pytest.approx((x + 0.02, y - 0.01), abs=0.011)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 320), ("dark", 320), ("light", 900), ("dark", 900)])
+def test_everyone_can_play_the_game(see: Any, theme: str, width: int) -> None:
+    seen = see("moons", theme=theme, width=width)
+    for summary in ("The numbers behind this figure", "Move a point with the keyboard"):
+        seen.page.get_by_text(summary).click()
+    for kind in ("the points", "their worst places"):
+        seen.page.get_by_role("radio", name=kind).check()
+        seen.page.get_by_role("button", name="Adversary: one step").click()
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def said_by_the_clouds(n: int, silent: int, eps: float) -> str:
+    """The beginning of what the figure must say, from the package's formulas and its own draws."""
+    mu = CLOUDS.mu[: 42 + silent].double()
+    clouds, accuracies = TwoGaussians(mu, CLOUDS.sigma), []
+    for draw in range(12):
+        noise = torch.randn(442, generator=torch.Generator().manual_seed(draw)).half().double()[: len(mu)]
+        seen = mu + CLOUDS.sigma / n**0.5 * noise
+        lines = (seen, seen - seen.clamp(-eps, eps))
+        accuracies.append([1 - clouds.linear_error(w, -0.5 * float(w.sum()), Linf(0)) for w in lines])
+    standard, robust = (100 * torch.tensor(accuracies, dtype=torch.float64).mean(0)).tolist()
+    setting = f"{n:,} images, {silent} silent pixels, ε = {eps:.3f}"
+    return f"{setting}: clean {standard:.1f} % standard, {robust:.1f} % robust;"
+
+
+def says(page: Any, text: str) -> None:
+    playwright.expect(page.locator(".verdict:visible")).to_contain_text(text)
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_the_sign_of_the_trade_off_turns_with_the_number_of_images(see: Any, over: str) -> None:
+    page = see("tradeoff", over).page
+    says(page, said_by_the_clouds(20, 400, 0.015))
+    says(page, "Robust training helps: +")
+    page.get_by_label("Images to learn from").fill("7")
+    says(page, said_by_the_clouds(10_000, 400, 0.015))
+    says(page, "Robust training costs: −")
+    page.get_by_label("Silent pixels").fill("0")
+    says(page, said_by_the_clouds(10_000, 0, 0.015))
+
+
+def test_the_trade_off_answers_the_keyboard(see: Any) -> None:
+    page = see("tradeoff").page
+    page.get_by_role("slider").first.focus()
+    page.keyboard.press("ArrowRight")
+    says(page, said_by_the_clouds(20, 400, 0.016))
+    page.keyboard.press("Home")
+    says(page, "0 [0, 0] points")  # nothing is erased at ε = 0
+
+
+def test_the_digits_show_what_was_measured(see: Any) -> None:
+    page = see("tradeoff").page
+    page.get_by_role("radio", name="digits, measured").check()
+    assert page.get_by_role("slider").count() == 1  # those of the clouds are hidden
+    says(page, "Learned from 100 digits, ε = 0.10: +4 [+2, +6] points. Robust training helps. 0 of 60 training digits")
+    page.get_by_role("combobox").select_option(label="all digits")
+    page.get_by_role("slider").fill("2")
+    says(page, "Learned from all digits, ε = 0.30: −10 [−12, −8] points. Robust training costs. 17 of 60 training")
+    playwright.expect(page.get_by_role("status")).to_contain_text("Learned from all digits, ε = 0.30: −10")
+    page.get_by_text("The numbers behind this figure").click()
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="all digits"))
+    assert row.get_by_role("cell").all_inner_texts() == ["0 [−2, +2]", "−1 [−3, +1]", "−10 [−12, −8]"]
+    page.get_by_role("radio", name="clouds, computed").check()
+    says(page, said_by_the_clouds(20, 400, 0.015))
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 320), ("dark", 320), ("light", 900), ("dark", 900)])
+def test_everyone_can_use_the_trade_off(see: Any, theme: str, width: int) -> None:
+    seen = see("tradeoff", theme=theme, width=width)
+    seen.page.get_by_text("The numbers behind this figure").click()
+    for world in ("digits, measured", "clouds, computed"):
+        seen.page.get_by_role("radio", name=world).check()
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = [part.bounding_box() for part in seen.page.locator(".frame, .controls > *, .both > *").all()]
+        frame, *parts = (box for box in boxes if box)  # what is hidden has none
+        assert all(frame["x"] < part["x"] and part["x"] + part["width"] < frame["x"] + frame["width"] for part in parts)
+
+
+def readings(page: Any) -> list[str]:
+    return [text.replace("\xa0", " ") for text in page.locator(".readings b").all_inner_texts()]
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_training_stops_where_the_reader_says(see: Any, over: str) -> None:
+    page = see("epochs", over).page
+    expect_verdict(page, "After epoch 4, attacked by PGD: 15 %, 25 points below the best (epoch 2).")
+    expect_verdict(page, "From the best to the last, 25 points are lost. Sharpest fall: 30 points, to epoch 3.")
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowLeft")
+    expect_verdict(page, "After epoch 3, attacked by PGD: 10 %, 30 points below")
+    assert page.get_by_role("slider").get_attribute("aria-valuetext") == "3"
+    page.keyboard.press("Home")
+    expect_verdict(page, "After epoch 1, attacked by PGD: 25 %")
+    page.keyboard.press("ArrowRight")
+    expect_verdict(page, "After epoch 2, attacked by PGD: 40 %, the best of all epochs.")
+    expected = [
+        "{:.0f} % [{:.0f}, {:.0f}]".format(*(100 * v for v in (c[2].value, c[2].low, c[2].high)))
+        for c in RUNS["one step"].values()
+    ]
+    assert readings(page) == expected
+    playwright.expect(page.get_by_role("status")).to_contain_text("one step. After epoch 2, attacked by PGD: 40 %")
+    assert page.locator(".note").all_text_contents() == ["best", "last"]
+
+
+def test_another_training_brings_its_own_epochs(see: Any) -> None:
+    page = see("epochs").page
+    page.get_by_role("combobox").select_option(label="noisy")
+    expect_verdict(page, "After epoch 8, new digits, attacked: 55 %, the best of all epochs.")
+    assert page.locator(".note").all_text_contents() == ["best, last"]
+    assert len(readings(page)) == 2
+    page.get_by_role("slider").fill("0")
+    expect_verdict(page, "After epoch 4, new digits, attacked: 50 %, 5 points below the best (epoch 8).")
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("rowheader").all_inner_texts() == ["4", "8"]
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="8")).get_by_role("cell")
+    assert [text.split()[0] for text in row.all_inner_texts()] == ["70", "55"]
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 320), ("dark", 320), ("light", 900), ("dark", 900)])
+def test_everyone_can_stop_training(see: Any, theme: str, width: int) -> None:
+    seen = see("epochs", theme=theme, width=width)
+    seen.page.get_by_text("The numbers behind this figure").click()
+    for name in RUNS:
+        seen.page.get_by_role("combobox").select_option(label=name)
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width

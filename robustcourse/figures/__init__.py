@@ -11,6 +11,7 @@ from robustcourse.figures.plots import (
     lines,
     plane,
     report_card,
+    scatter,
 )
 from robustcourse.figures.style import COLOURS, colour
 
@@ -29,4 +30,5 @@ __all__ = [
     "picture",
     "plane",
     "report_card",
+    "scatter",
 ]

@@ -134,6 +134,7 @@ def differences(
     """
     with drawing():
         fig, ax = plt.subplots(figsize=(6.4, 3.6))
+        ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale)
         ax.axhline(0, color=INK, lw=1)
         for number, (name, estimates) in enumerate(series.items()):
             low, value, high = 100 * np.array([(e.low, e.value, e.high) for e in estimates]).T
@@ -142,10 +143,11 @@ def differences(
             ax.vlines(x, low, high, lw=3, alpha=0.45, **look)
             mark = (marker(name) + "osv^")[number % 5]
             ax.plot(x, value, marker=mark, ms=6, lw=1.2, ls=["-", "--", ":", "-."][number % 4], label=name, **look)
-        ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale)
+            ax.update_datalim([(x[0], min(low)), (x[-1], max(high))])  # what is drawn aside does not count by itself
         ax.set_xticks(x, [f"{place:g}" for place in x], minor=False)
         ax.minorticks_off()
         ax.margins(x=0.08)
+        ax.autoscale_view()
         ax.legend(**ABOVE, ncols=2)
     return picture(fig, alt, {xlabel: [f"{place:g}" for place in x], **series})
 
@@ -214,14 +216,17 @@ def lines(x: Sequence[float], series: Mapping[str, Sequence[float]], xlabel: str
 
     Args:
         x: (P,) places on the horizontal axis.
-        series: P numbers a curve; names as for `curves`.
+        series: P numbers a curve; names as for `curves`. Up to 12 places are marked, for curves of one colour.
         xlabel, ylabel: names of the axes.
         alt: what one sees.
     """
     with drawing():
         fig, ax = plt.subplots(figsize=(6.4, 3.2))
+        seen: list[str] = []
         for name, values in series.items():
-            ax.plot(x, values, line(name), color=colour(name), label=name)
+            mark = (marker(name) + "sv*X")[seen.count(colour(name)) % 5] if len(x) <= 12 else None
+            seen.append(colour(name))
+            ax.plot(x, values, line(name), color=colour(name), label=name, marker=mark, ms=6)
         ax.axhline(0, color=INK, lw=0.8)
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.legend(**ABOVE, ncols=2)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
-
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 

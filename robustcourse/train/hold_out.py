@@ -9,6 +9,7 @@ Source: Rice, Wong & Kolter 2020 (arXiv:2002.11569).
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +50,9 @@ class HoldOut:
         held = math.ceil(self.share * len(train))
         if held == len(train):
             raise ValueError(f"share={self.share} of {len(train)} examples leaves none to train on")
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).to(train.y.device)
+        # A stream of its own: label noise of the same seed would pick the very same examples.
+        generator = torch.Generator().manual_seed(zlib.crc32(f"held out, {seed}".encode()))
+        order = torch.randperm(len(train), generator=generator).to(train.y.device)
         return order[held:], order[:held]
 
     def score(self, model: nn.Module, held: Split) -> float:

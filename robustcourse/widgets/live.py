@@ -21,13 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from robustcourse.checks import evaluating
-from robustcourse.data import Split
+from robustcourse.data import Split, TwoGaussians
+from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 
-FIGURES = ("walls", "lab", "worst", "moons")
+FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs")
+DRAWS = 12  # of the images that the learner of `trade_off` sees
 SHARED = ("d3", "nn", "attack", "base")  # in the order in which they build on each other
 
 State = Mapping[str, Any]
@@ -207,6 +210,106 @@ def minimax(model: nn.Sequential, split: Split, eps: float = 0.08, learning_rate
         "the points walk to their worst place within a box of side 2ε, and let the network learn. A curve shows the "
         "loss on the points and at their worst places, round after round.",
     )
+
+
+def trade_off(
+    clouds: TwoGaussians, measured: Mapping[str, Mapping[float, Estimate]], reach: Tensor, eps_max: float = 0.03
+) -> Live:
+    """The price of robustness, computed for Gaussian clouds and measured for images: lesson 05's figure.
+
+    Args:
+        clouds: pixels that say something first, then at least 20 silent ones (μ = 0), of which the reader takes some
+            away.
+        measured: for each lot of training images by name, the difference robust − standard on clean images, in points,
+            by the ε of robust training. All lots have the same two or more values of ε, rising.
+        reach: (N,) for each training image, the ε at which it can meet an image of another class.
+        eps_max: right end of the slider of the clouds, in (0, 1].
+
+    Raises:
+        ValueError: the clouds have no silent pixels at their end, measurements are no differences in points or of
+            different ε, or eps_max is out of range.
+    """
+    mu = clouds.mu.tolist()
+    loud = max((i + 1 for i, m in enumerate(mu) if m), default=0)
+    if not loud or len(mu) - loud < 20:
+        raise ValueError(f"clouds must have pixels that say something and then 20 silent ones, got {loud} of {len(mu)}")
+    if not 0 < eps_max <= 1:
+        raise ValueError(f"eps_max must be in (0, 1], got {eps_max}")
+    if not measured:
+        raise ValueError("measured must hold at least one lot, got none")
+    sizes = [float(eps) for eps in next(iter(measured.values()))]
+    for name, lot in measured.items():
+        if list(lot) != sizes or len(sizes) < 2 or sorted(set(sizes)) != sizes:
+            raise ValueError(f"measured[{name!r}] must be at two or more rising ε, those of all lots, got {list(lot)}")
+        if units := {estimate.unit for estimate in lot.values()} - {"points"}:
+            raise ValueError(f"measured[{name!r}] must be differences in points, got {', '.join(sorted(units))}")
+    streams = [torch.Generator().manual_seed(draw) for draw in range(DRAWS)]
+    noise = torch.stack([torch.randn(len(mu), generator=stream) for stream in streams])
+    return Live(
+        "tradeoff",
+        {
+            "strengths": mu[:loud],
+            "silent": len(mu) - loud,
+            "sigma": clouds.sigma,
+            "draws": DRAWS,
+            "t": float(stats.t.ppf(0.975, DRAWS - 1)),
+            "noise": numbers(noise),
+            "epsMax": eps_max,
+            "lots": [
+                {
+                    "name": name,
+                    "gains": [{"eps": eps, "value": e.value, "low": e.low, "high": e.high} for eps, e in lot.items()],
+                }
+                for name, lot in measured.items()
+            ],
+            "reach": [round(value, 4) for value in reach.sort().values.tolist()],
+        },
+        title="The price of robustness, or its gain",
+        alt="What robust training does to accuracy on clean images, over ε. In Gaussian clouds sliders set ε, the "
+        "number of images and of silent pixels. For digits a menu sets what was learned from, beside a curve that "
+        "shows how many digits can meet a digit of another class within ε.",
+    )
+
+
+def epoch_slider(runs: Mapping[str, Mapping[str, Mapping[int, Estimate]]]) -> Live:
+    """Runs of training, epoch by epoch: what the log said, and what another judge says: lesson 06's figure.
+
+    Args:
+        runs: for each run by name, two to four curves by name, each as {epoch: accuracy}. The last one is the judge:
+            its best and its last epoch are marked. A curve whose name begins with "clean" is drawn solid. All curves of
+            a run have the same two or more epochs, rising.
+
+    Raises:
+        ValueError: number of curves, epochs or units are not as said.
+    """
+    if not runs:
+        raise ValueError("runs must hold at least one, got none")
+    return Live(
+        "epochs",
+        {"runs": [_run(name, curves) for name, curves in runs.items()]},
+        title="Where would you have stopped?",
+        alt="Accuracy over the epochs of training, for a run that you pick: what the log of training said, and what a "
+        "stronger attack says of the same network. A slider stops training; the best and the last epoch are marked.",
+    )
+
+
+def _run(name: str, curves: Mapping[str, Mapping[int, Estimate]]) -> dict[str, Any]:
+    if not 2 <= len(curves) <= 4:
+        raise ValueError(f"runs[{name!r}] must hold two to four curves, got {len(curves)}")
+    epochs = list(next(iter(curves.values())))
+    if len(epochs) < 2 or epochs[0] < 0 or not all(a < b for a, b in pairwise(epochs)):
+        raise ValueError(f"runs[{name!r}] must have two or more rising epochs, got {epochs}")
+    sent = []
+    for curve, estimates in curves.items():
+        what = f"runs[{name!r}][{curve!r}]"
+        if list(estimates) != epochs:
+            raise ValueError(f"{what} must have the epochs of the first curve, {epochs}, got {list(estimates)}")
+        if units := {e.unit for e in estimates.values()} - {"%"}:
+            raise ValueError(f"{what} must hold accuracies, got the unit {units.pop()!r}")
+        ends = ("value", "low", "high")
+        parts = {end: [round(getattr(e, end), 4) for e in estimates.values()] for end in ends}
+        sent.append({"name": curve, **parts})
+    return {"name": name, "epochs": epochs, "curves": sent}
 
 
 def _defence(name: str, attacks: Mapping[str, Tensor], radii: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ function moons(ui, state) {
   const { labels, rate } = state;
   const n = labels.length;
   const start = decode(state.points);
-  let net, move, x, moved, walked, rounds, history, running;
+  let net, move, x, moved, walked, rounds, history, running, dragged;
 
   // --- controls
   const draw = oncePerFrame(() => update());
@@ -57,7 +57,7 @@ function moons(ui, state) {
   const across = slider({ label: "across", ...side, oninput: (v) => place(point.value() - 1, 0, v) });
   const up = slider({ label: "up", ...side, oninput: (v) => place(point.value() - 1, 1, v) });
   const place = (i, axis, v) => ((x[2 * i + axis] = Math.min(1, Math.max(0, v))), again());
-  const poke = h("details", { class: "poke" }, h("summary", {}, "Move a point with the keyboard"));
+  const poke = h("details", { class: "poke", ontoggle: draw }, h("summary", {}, "Move a point with the keyboard"));
   poke.append(h("div", { class: "controls" }, point.node, across.node, up.node));
 
   // --- the plane
@@ -77,6 +77,7 @@ function moons(ui, state) {
   dots.each(function (_, i) {
     this.addEventListener("pointerdown", (event) => {
       event.preventDefault();
+      dragged = true;
       this.setPointerCapture(event.pointerId);
       point.set({ value: i + 1 });
       draw();
@@ -106,7 +107,7 @@ function moons(ui, state) {
   });
   const clean = plot.marks.append("path").attr("class", "curve");
   const worst = plot.marks.append("path").attr("class", "curve attacked");
-  const numbers = table("The game in numbers", ["round", "loss", "worst loss", `right of ${n}`, "right at the worst"]);
+  const numbers = table("The game in numbers", ["round", "loss", `right of ${n}`, "worst loss", "right at the worst"]);
 
   // --- the game
   const attack = (count, length) =>
@@ -137,10 +138,10 @@ function moons(ui, state) {
   }
 
   function run() {
-    running = true;
+    const mine = (running = {}); // a loop that was paused must not wake up with the next one
     go.textContent = "Pause";
     const round = () => {
-      if (!running) return;
+      if (running !== mine) return;
       walk(steps.value());
       descend();
       if (rounds % LAST === 0) pause();
@@ -151,7 +152,7 @@ function moons(ui, state) {
   }
 
   function pause() {
-    running = false;
+    running = null;
     go.textContent = "Train";
   }
 
@@ -161,8 +162,8 @@ function moons(ui, state) {
     // Rows of a picture go down, those of the plane go up.
     const ink = difference.map((_, k) => difference[(GRID - 1 - Math.floor(k / GRID)) * GRID + (k % GRID)]);
     paintColours(shade, ink, (z) => [...TINTS[z > 0 ? 1 : 0], 16 + 44 * Math.abs(Math.tanh(z / 2))]);
-    const pieces = contour(difference, GRID).map(([a, b]) => `M${to(a[0])} ${upward(a[1])}L${to(b[0])} ${upward(b[1])}`);
-    border.attr("d", pieces.join(""));
+    const spot = ([a, b]) => `${to(a)} ${upward(b)}`;
+    border.attr("d", contour(difference, GRID).map(([from, end]) => `M${spot(from)}L${spot(end)}`).join(""));
 
     const at = (from, i) => [to(from[2 * i]), upward(from[2 * i + 1])];
     const reach = to(eps.value());
@@ -175,8 +176,8 @@ function moons(ui, state) {
     ends.attr("d", (y, i) => (read[i] === y ? "M0-3a3 3 0 1 0 .01 0z" : "M-5-5 5 5M-5 5 5-5"));
     ends.attr("transform", (_, i) => `translate(${at(moved, i)})`);
     dots.attr("transform", (_, i) => `translate(${at(x, i)})`);
-    dots.classed("chosen", (_, i) => i === point.value() - 1);
     const chosen = point.value() - 1;
+    dots.classed("chosen", (_, i) => i === chosen && (dragged || poke.open));
     across.set({ value: x[2 * chosen] });
     up.set({ value: x[2 * chosen + 1] });
 

@@ -1,5 +1,5 @@
-// A small neural network in plain JavaScript: forward pass, and gradients of the cross-entropy with respect to the input
-// (for attacks) and to the weights (for training).
+// A small neural network in plain JavaScript: forward pass, and gradients of the cross-entropy with respect to the
+// input (for attacks) and to the weights (for training).
 //
 // Arrays are flat and batched: n examples one after the other. Weights arrive as the float16 numbers that
 // robustcourse.widgets.live wrote, and are computed with in double precision, so that the page and PyTorch agree.
@@ -192,7 +192,7 @@ export function lossAndGradient(net, x, labels) {
   return { loss, gradient: net.layers.reduceRight((g, layer) => layer.backward(g, labels.length), gradient) };
 }
 
-/** One step of training on the mean cross-entropy; `move` is an optimizer such as adam(0.01). Returns the mean before. */
+/** One step of training on the mean cross-entropy, which is returned; `move` is an optimizer, such as adam(0.01). */
 export function learn(net, x, labels, move) {
   const n = labels.length;
   const { loss, gradient } = atLogits(net, x, labels);

@@ -10,6 +10,7 @@ from robustcourse.figures import (
     COLOURS,
     colour,
     curves,
+    differences,
     guesses,
     histogram,
     images,
@@ -18,6 +19,7 @@ from robustcourse.figures import (
     picture,
     plane,
     plots,
+    scatter,
 )
 from robustcourse.figures.style import line, marker
 
@@ -151,6 +153,45 @@ def test_a_log_scale_has_its_ticks_at_the_places_measured(drawn):
     assert not len(log.get_xticks(minor=True))
 
 
+def test_scatter_places_each_method_by_its_cost(drawn):
+    points = {"standard": (1, LOW), "robust, free": (1, HIGH), "robust, PGD-7": (8, HIGH)}
+    shown = scatter(points, "passes", "read right (%)", ALT)
+    assert shown.table == {
+        "method": ["standard", "free", "PGD-7"],
+        "passes": ["1", "1", "8"],
+        "read right (%)": [LOW, HIGH, HIGH],
+    }
+    (ax,) = drawn[0].axes
+    dots = [dot for dot in ax.get_lines() if len(dot.get_xdata()) == 1]
+    first, second, third = (dot.get_xdata()[0] for dot in dots)
+    assert first < 1 < second  # of one cost: side by side
+    assert first * second == pytest.approx(1)
+    assert third == pytest.approx(8)
+    assert [dot.get_color() for dot in dots] == [COLOURS["standard"], COLOURS["robust"], COLOURS["robust"]]
+    assert [text.get_text() for text in ax.texts] == ["standard", "free", "PGD-7"]
+    assert list(ax.get_xticks()) == [1, 8]
+
+
+def test_differences_stand_around_zero_and_beside_each_other(drawn):
+    gain, loss = Estimate(0.03, 0.01, 0.05, 5, "points"), Estimate(-0.1, -0.14, -0.06, 5, "points")
+    series = {"robust, ε = 0.1": [gain, gain], "robust, ε = 0.3": [gain, loss]}
+    shown = differences([100, 1000], series, "n", "robust − standard", ALT, xscale="log")
+    assert shown.table == {"n": ["100", "1000"], **series}
+    assert "-10.0 points [-14.0, -6.0]" in shown._repr_html_()
+    (ax,) = drawn[0].axes
+    zero, first, second = ax.get_lines()
+    assert list(zero.get_ydata()) == [0, 0]
+    assert second.get_ydata().tolist() == pytest.approx([3, -10])
+    assert len({first.get_marker(), second.get_marker()}) == len({first.get_linestyle(), second.get_linestyle()}) == 2
+    assert {first.get_color(), second.get_color()} == {COLOURS["robust"]}
+    at = [curve.get_transform().transform((100, 3))[0] for curve in (first, second)]
+    assert at[0] < ax.transData.transform((100, 3))[0] < at[1]  # no bar hides another
+    low, high = ax.get_ylim()
+    assert low < -14  # the whole of every bar is in view
+    assert high > 5
+    assert ax.get_xticks().tolist() == [100, 1000]
+
+
 def test_lines_go_through_exact_numbers(drawn):
     shown = lines([0, 0.5], {"standard, attacked": [2, -1.256], "robust": [3, 3]}, "step", "margin", ALT)
     assert shown.table == {"step": ["0", "0.5"], "standard, attacked": ["2.00", "-1.26"], "robust": ["3.00", "3.00"]}
@@ -161,6 +202,14 @@ def test_lines_go_through_exact_numbers(drawn):
     assert (attacked.get_color(), robust.get_color()) == (COLOURS["standard"], COLOURS["robust"])
     assert list(zero.get_ydata()) == [0, 0]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "margin")
+
+
+def test_lines_through_few_places_are_told_apart_by_their_marks(drawn):
+    lines(range(3), {"robust, 1": [1, 2, 3], "robust, 2": [3, 2, 1]}, "x", "y", ALT)
+    lines(range(30), {"robust, 1": [1] * 30, "robust, 2": [2] * 30}, "x", "y", ALT)
+    few, many = (marks(figure.axes[0]) for figure in drawn)
+    assert few == {"robust, 1": "D", "robust, 2": "s"}
+    assert set(many.values()) == {"None"}
 
 
 def test_a_histogram_counts_every_value_and_marks_places(drawn):

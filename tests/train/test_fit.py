@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustcourse import PGD, AdversarialTraining, Linf, accuracy, fit, mlp
-from robustcourse.data import Dataset, Split
+from robustcourse.data import Dataset, Split, label_noise
 from robustcourse.train import EMA, SWA, Diverged, HoldOut, Steps, Triangle, constant
 
 
@@ -395,3 +395,11 @@ def test_compiled_means_through_torch_compile_with_the_same_weights_trained(monk
     fit(plain, DATA, epochs=2)
     assert asked == [compiled]
     assert torch.equal(weights(compiled), weights(plain))
+
+
+def test_what_is_held_out_has_nothing_to_do_with_whose_labels_are_wrong():
+    data = points(n=400)
+    for seed in range(3):
+        wrong = label_noise(data, 0.25, seed).train.y != data.train.y
+        _, held = HoldOut(share=0.25).split(data.train, seed)
+        assert 0.1 < float(wrong[held].float().mean()) < 0.4  # a quarter, six standard deviations wide

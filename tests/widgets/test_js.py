@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import Tensor, nn
 
 import robustcourse.widgets
 from robustcourse.attacks import FGSM, PGD
+from robustcourse.data import TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.threats import L2, Linf
@@ -33,7 +36,10 @@ def node(expression: str, **data: Any) -> Any:
         import * as nn from "{(FOLDER / "nn.mjs").as_uri()}";
         import * as attack from "{(FOLDER / "attack.mjs").as_uri()}";
         import * as base from "{(FOLDER / "base.mjs").as_uri()}";
+        import * as epochs from "{(FOLDER / "epochs.mjs").as_uri()}";
         import * as worst from "{(FOLDER / "worst.mjs").as_uri()}";
+        import * as tradeoff from "{(FOLDER / "tradeoff.mjs").as_uri()}";
+        import * as moons from "{(FOLDER / "moons.mjs").as_uri()}";
         import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
         import {{ readFileSync }} from "node:fs";
         const data = JSON.parse(readFileSync(0));
@@ -271,6 +277,190 @@ def test_radii_are_written_short() -> None:
     values = [0, 0.1, 0.025, 8 / 255, 0.30000000000000004, 1, 0.0005]
     written = ["0.00", "0.10", "0.025", "0.0314", "0.30", "1.00", "0.0005"]
     assert node("data.values.map(worst.short)", values=values) == written
+
+
+def plane_net() -> nn.Sequential:
+    """A small network over the plane, with weights that float16 holds exactly, in double precision."""
+    torch.manual_seed(0)
+    first = Normalize(torch.tensor([0.5]), torch.tensor([0.25]))
+    layers = [nn.Flatten(), nn.Linear(2, 7), nn.ReLU(), nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 2)]
+    return nn.Sequential(first, *layers).half().double().eval()
+
+
+@pytest.fixture
+def points() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    x = torch.rand(9, 1, 1, 2, generator=generator).half().double()
+    return x, (x[:, 0, 0, 0] > x[:, 0, 0, 1]).long()
+
+
+def test_gradients_of_the_weights(points: tuple[Tensor, Tensor]) -> None:
+    net, (x, y) = plane_net(), points
+    loss = F.cross_entropy(net(x), y)
+    want = torch.autograd.grad(loss, list(net.parameters()))
+    code = "(() => { const all = []; const loss = nn.learn(net, x, y, (w, g) => all.push(g)); return [loss, all]; })()"
+    got, gradients = js(code, net, x, y)
+    assert got == pytest.approx(loss.item(), abs=1e-9)
+    # Layers learn from the last to the first, each its weight before its bias.
+    order = [k for layer in reversed(range(3)) for k in (2 * layer, 2 * layer + 1)]
+    for gradient, k in zip(gradients, order, strict=True):
+        close(gradient, want[k])
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_training_is_that_of_torch(points: tuple[Tensor, Tensor], adversarial: bool) -> None:
+    """Twenty rounds of Adam, on the points or on their worst places."""
+    net, (x, y) = plane_net(), points
+    options = {"norm": "Linf", "eps": 0.1, "steps": 3, "stepSize": 2.5 * 0.1 / 3}
+    at = "attack.pgd(net, x, y, options)" if adversarial else "x"
+    code = f"""(() => {{
+        const move = nn.adam(0.02);
+        for (let round = 0; round < 20; round++) nn.learn(net, {at}, y, move);
+        return nn.forward(net, x, 9);
+    }})()"""
+    got = js(code, net, x, y, **options)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    attack = PGD(Linf(0.1), steps=3, random_start=False)
+    for _ in range(20):
+        learned = attack(net, x, y) if adversarial else x
+        optimizer.zero_grad()
+        F.cross_entropy(net(learned), y).backward()
+        optimizer.step()
+    close(got, net(x).detach(), 1e-6)
+
+
+def test_a_convolution_refuses_to_learn(x: Tensor, y: Tensor) -> None:
+    code = "(() => { try { nn.learn(net, x, y, nn.adam(0.1)); } catch (error) { return error.message; } })()"
+    assert js(code, model("cnn"), x, y) == "the page can train Linear layers only"
+
+
+def test_the_score_of_points(points: tuple[Tensor, Tensor]) -> None:
+    net, (x, y) = plane_net(), points
+    loss, right = js("moons.score(net, x, y)", net, x, y)
+    assert loss == pytest.approx(F.cross_entropy(net(x), y).item(), abs=1e-9)
+    assert right == int((net(x).argmax(1) == y).sum())
+
+
+def test_the_field_is_asked_row_by_row_from_below(points: tuple[Tensor, Tensor]) -> None:
+    net, (x, y) = plane_net(), points
+    up, right = torch.meshgrid(*[torch.linspace(0, 1, 5).double()] * 2, indexing="ij")
+    logits = net(torch.stack([right, up], -1).view(25, 1, 1, 2)).detach()
+    close(js("moons.field(net, 5)", net, x, y), logits[:, 1] - logits[:, 0])
+
+
+def test_the_contour_of_a_plane_is_a_straight_line_from_side_to_side() -> None:
+    up, right = torch.meshgrid(*[torch.linspace(0, 1, 9).double()] * 2, indexing="ij")
+    pieces = torch.tensor(node("moons.contour(data.values, 9)", values=(right + 2 * up - 1.3).flatten().tolist()))
+    assert (pieces[..., 0] + 2 * pieces[..., 1]).flatten().tolist() == pytest.approx([1.3] * 2 * len(pieces))
+    # From the left side, at height 0.65, to the right side, at 0.15, without a gap.
+    assert (pieces[:, 0] - pieces[:, 1]).norm(dim=1).sum() == pytest.approx(1.25**0.5)
+
+
+def test_the_contour_of_a_checkerboard_has_two_pieces_a_cell() -> None:
+    pieces = node("moons.contour([1, -1, -1, 1], 2)")
+    assert sorted(map(sorted, pieces)) == [[[0, 0.5], [0.5, 1]], [[0.5, 0], [1, 0.5]]]
+
+
+def test_no_change_of_sign_has_no_contour() -> None:
+    assert node("moons.contour([1, 2, 3, 4], 2)") == []
+
+
+CLOUDS = TwoGaussians(torch.cat([torch.tensor([0.06, -0.04, 0.02]), torch.zeros(20)]), sigma=0.05)
+
+
+def right(w: Tensor, eps: float) -> float:
+    return 1 - CLOUDS.linear_error(w, -0.5 * float(w.sum()), Linf(eps))
+
+
+@pytest.mark.parametrize("z", [-40, -8.1, -6.5, -1.5, -1e-9, 0, 0.3, 2, 7.9, 9])
+def test_the_share_below_z(z: float) -> None:
+    assert node("tradeoff.below(data.z)", z=z) == pytest.approx(0.5 * math.erfc(-z / math.sqrt(2)), abs=1e-14)
+
+
+@pytest.mark.parametrize("eps", [0, 0.01, 0.03])
+def test_accuracy_of_a_line_is_that_of_the_package(eps: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+    lines = torch.randn(5, len(CLOUDS.mu), generator=generator).double() * 0.02 + CLOUDS.mu.double()
+    code = "data.lines.map((w) => tradeoff.accuracy(w, data.mu, data.sigma, data.eps))"
+    got = node(code, lines=lines.tolist(), mu=CLOUDS.mu.double().tolist(), sigma=CLOUDS.sigma, eps=eps)
+    assert got == pytest.approx([right(w, eps) for w in lines], abs=1e-12)
+
+
+def test_a_line_that_has_heard_nothing_guesses() -> None:
+    assert node("tradeoff.accuracy([0, 0], [0.1, 0], 0.05, 0.2)") == 0.5
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.012, 0.06])
+def test_what_robust_training_keeps_is_the_best_answer_to_the_threat(eps: float) -> None:
+    mu = CLOUDS.mu.double()
+    kept = node("tradeoff.shrink(data.mu, data.eps)", mu=mu.tolist(), eps=eps)
+    close(kept, mu - Linf(eps).clip(mu[None])[0], 1e-15)
+    if any(kept):
+        assert right(torch.tensor(kept), eps) == pytest.approx(1 - CLOUDS.robust_error(Linf(eps)), abs=1e-12)
+
+
+def test_the_summary_of_two_learners() -> None:
+    n, eps, draws = 30, 0.02, 4
+    noise = torch.randn(draws, len(CLOUDS.mu), generator=torch.Generator().manual_seed(5)).double()
+    seen = CLOUDS.mu.double() + CLOUDS.sigma / n**0.5 * noise
+    kept = seen - seen.clamp(-eps, eps)
+    code = """(() => {
+        const seen = data.noise.map((z) => tradeoff.learned(data.mu, z, data.sigma, data.n));
+        return tradeoff.summary(seen, data.mu, data.sigma, data.eps, data.t);
+    })()"""
+    t = float(stats.t.ppf(0.975, draws - 1))
+    mu = CLOUDS.mu.double().tolist()
+    got = node(code, noise=noise.tolist(), mu=mu, sigma=CLOUDS.sigma, n=n, eps=eps, t=t)
+    for name, lines in {"standard": seen, "robust": kept}.items():
+        for kind, radius in {"clean": 0.0, "attacked": eps}.items():
+            want = sum(right(w, radius) for w in lines) / draws
+            assert got[name][kind] == pytest.approx(want, abs=1e-12)
+    want = Estimate.mean([right(a, 0) - right(b, 0) for a, b in zip(kept, seen, strict=True)], "points", "draws")
+    assert got["gain"] == pytest.approx({"value": want.value, "low": want.low, "high": want.high}, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "says"),
+    [
+        (0.018, 0.036, 0.0532, "+3.6 [+1.8, +5.3] points. Robust training helps."),
+        (-0.01, 0.002, 0.013, "+0.2 [−1, +1.3] points. Too close to call."),
+        (-0.13, -0.1, -0.07, "−10 [−13, −7] points. Robust training costs."),
+        (-0.0004, 0.0, 0.0004, "0 [0, 0] points. Too close to call."),
+    ],
+)
+def test_the_sentence_about_a_gain(low: float, value: float, high: float, says: str) -> None:
+    gain = {"eps": 0.2, "low": low, "value": value, "high": high}
+    reach = [0.1, 0.2, 0.3]
+    got = node("tradeoff.finding('100 digits', data.gain, data.reach)", gain=gain, reach=reach)
+    most = "2 of 3 training digits can meet another one"
+    assert got == f"Learned from 100 digits, ε = 0.20: {says} {most}."
+
+
+@pytest.mark.parametrize("values", [[0.2, 0.5, 0.3, 0.5, 0.1], [0.1, 0.2, 0.3], [0.4, 0.4], [0.9, 0.0, 0.5, 0.25]])
+def test_best_epoch_and_largest_fall(values: list[float]) -> None:
+    v = torch.tensor(values, dtype=torch.float64)
+    falls = v[:-1] - v[1:]
+    size = falls.max().clamp(min=0)
+    at = int((falls == size).nonzero()[0]) + 1 if size > 0 else 0
+    assert node("epochs.best(data.values)", values=values) == values.index(max(values))
+    assert node("epochs.largestFall(data.values)", values=values) == {"size": float(size), "at": at}
+
+
+@pytest.mark.parametrize(
+    ("value", "e", "says"),
+    [
+        (
+            [0.2, 0.5, 0.1, 0.3],
+            2,
+            "After epoch 12, PGD: 10 %, 40 points below the best (epoch 8). From the best to the last, 20 points are "
+            "lost. Sharpest fall: 40 points, to epoch 12.",
+        ),
+        ([0.1, 0.2], 1, "After epoch 8, PGD: 20 %, the best of all epochs. The last epoch is the best one."),
+    ],
+)
+def test_the_sentence_about_an_epoch(value: list[float], e: int, says: str) -> None:
+    pieces = node("epochs.sentence(data)", epochs=[4, 8, 12, 16][: len(value)], e=e, name="PGD", value=value)
+    assert "".join(pieces).replace("\xa0", " ") == says
 
 
 @pytest.mark.parametrize("figure", FIGURES)

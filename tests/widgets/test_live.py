@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustcourse.data import Split
+from robustcourse.data import Split, TwoGaussians
+from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
-from robustcourse.widgets import Live, attack_lab, two_walls, worst_case
+from robustcourse.widgets import Live, attack_lab, epoch_slider, minimax, trade_off, two_walls, worst_case
 from robustcourse.widgets.live import FIGURES, encode, numbers, script
 
 
@@ -223,8 +224,105 @@ def test_an_attack_that_does_not_fit(bad: Any, error: type[Exception], message: 
         worst_case({"d": {"naive": stands([1, 1, 0], [1, 0, 0]), "better": bad}}, [0, 1])
 
 
+def plane(n: int = 6, classes: int = 2) -> tuple[nn.Sequential, Split]:
+    x = torch.rand(n, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    return nn.Sequential(nn.Flatten(), nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, classes)), Split(x, torch.arange(n) % 2)
+
+
+def test_minimax_state() -> None:
+    model, split = plane()
+    figure = minimax(model, split, eps=0.05, learning_rate=0.1)
+    assert (figure.figure, figure.state["labels"]) == ("moons", [0, 1] * 3)
+    assert (figure.state["eps"], figure.state["rate"]) == (0.05, 0.1)
+    assert decoded(figure.state["points"]).tolist() == split.x.half().flatten().tolist()
+    assert [layer["type"] for layer in figure.state["network"]["layers"]] == ["flatten", "linear", "relu", "linear"]
+
+
+@pytest.mark.parametrize("n", [1, 201])
+def test_minimax_wants_a_few_points_of_the_plane(n: int) -> None:
+    with pytest.raises(ValueError, match=rf"2 … 200 points of shape \(1, 1, 2\), got shape \({n}, 1, 1, 2\)"):
+        minimax(*plane(n))
+
+
+def test_minimax_wants_points_not_images(split: Split) -> None:
+    with pytest.raises(ValueError, match=r"points of shape \(1, 1, 2\), got shape \(30, 1, 8, 8\)"):
+        minimax(net(2), split)
+
+
+def test_minimax_wants_two_classes() -> None:
+    model, split = plane(classes=3)
+    with pytest.raises(ValueError, match="model must have two classes, got 3"):
+        minimax(model, split)
+    with pytest.raises(ValueError, match=r"labels 0 and 1, got \[1, 2\]"):
+        minimax(model, Split(split.x, split.y + 1))
+
+
+@pytest.mark.parametrize("eps", [-0.1, 0.21, float("nan")])
+def test_eps_of_minimax(eps: float) -> None:
+    with pytest.raises(ValueError, match=rf"eps must be in \[0, 0.2\], got {eps}"):
+        minimax(*plane(), eps=eps)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_learning_rate_of_minimax(rate: float) -> None:
+    with pytest.raises(ValueError, match=rf"learning_rate must be a finite number > 0, got {rate}"):
+        minimax(*plane(), learning_rate=rate)
+
+
+def test_minimax_trains_no_convolution() -> None:
+    _, split = plane()
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="the page cannot train Conv2d; allowed are Normalize, Flatten, Linear and"):
+        minimax(model, split)
+
+
+def over_epochs(*values: float, every: int = 1, unit: str = "%") -> dict[int, Estimate]:
+    return {every * k: Estimate(v, v - 0.1, v + 0.12346, 200, unit) for k, v in enumerate(values, 1)}
+
+
+def test_epoch_slider_state() -> None:
+    log, judge = over_epochs(0.5, 0.75, every=4), over_epochs(0.5, 0.25, every=4)
+    figure = epoch_slider({"one": {"clean": log, "PGD": judge}, "two": {"log": judge, "PGD": log}})
+    one, two = figure.state["runs"]
+    assert (figure.figure, one["name"], one["epochs"]) == ("epochs", "one", [4, 8])
+    assert one["curves"][1] == {"name": "PGD", "value": [0.5, 0.25], "low": [0.4, 0.15], "high": [0.6235, 0.3735]}
+    assert [curve["name"] for curve in two["curves"]] == ["log", "PGD"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({}, "runs must hold at least one, got none"),
+        ({"r": {"a": over_epochs(0.1, 0.2)}}, r"runs\['r'\] must hold two to four curves, got 1"),
+        (
+            {"r": {name: over_epochs(0.1, 0.2) for name in "abcde"}},
+            r"runs\['r'\] must hold two to four curves, got 5",
+        ),
+        (
+            {"r": {name: over_epochs(0.1) for name in "ab"}},
+            r"runs\['r'\] must have two or more rising epochs, got \[1\]",
+        ),
+        (
+            {"r": {name: over_epochs(0.1, 0.2, every=-1) for name in "ab"}},
+            r"runs\['r'\] must have two or more rising epochs, got \[-1, -2\]",
+        ),
+        (
+            {"r": {"a": over_epochs(0.1, 0.2), "b": over_epochs(0.1, 0.2, every=2)}},
+            r"runs\['r'\]\['b'\] must have the epochs of the first curve, \[1, 2\], got \[2, 4\]",
+        ),
+        (
+            {"r": {"a": over_epochs(0.1, 0.2), "b": over_epochs(0.1, 0.2, unit="points")}},
+            r"runs\['r'\]\['b'\] must hold accuracies, got the unit 'points'",
+        ),
+    ],
+)
+def test_runs_that_do_not_fit(runs: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        epoch_slider(runs)
+
+
 def test_unknown_figure() -> None:
-    with pytest.raises(ValueError, match="figure must be one of walls, lab, worst, got 'tower'"):
+    with pytest.raises(ValueError, match=r"figure must be one of walls, lab, worst.*, got 'tower'"):
         Live("tower", {}, "", "")
 
 
@@ -282,3 +380,56 @@ def test_the_bundle_of_d3_is_that_of_its_lock_file() -> None:
     assert {"d3-axis", "d3-scale", "d3-selection", "d3-shape"} <= set(bundled)
     assert bundled == {name: lock[f"node_modules/{name}"]["version"] for name in bundled}
     assert "Permission to use, copy, modify" in banner
+
+
+CLOUDS = TwoGaussians(torch.cat([torch.tensor([0.06, 0.02]), torch.zeros(20)]), sigma=0.05)
+REACH = torch.tensor([0.3, 0.2, 0.4])
+
+
+def points(value: float) -> Estimate:
+    return Estimate(value, value - 0.01, value + 0.02, 360, "points")
+
+
+def test_trade_off_state() -> None:
+    measured = {"few": {0.1: points(0.03), 0.2: points(-0.01)}, "all": {0.1: points(0.0), 0.2: points(-0.1)}}
+    figure = trade_off(CLOUDS, measured, REACH, eps_max=0.05)
+    state = figure.state
+    assert (figure.figure, state["silent"], state["sigma"], state["epsMax"]) == ("tradeoff", 20, 0.05, 0.05)
+    assert state["strengths"] == pytest.approx([0.06, 0.02])
+    assert decoded(state["noise"]).shape == (state["draws"] * 22,)
+    assert state["reach"] == [0.2, 0.3, 0.4]
+    assert [lot["name"] for lot in state["lots"]] == ["few", "all"]
+    assert state["lots"][1]["gains"][1] == pytest.approx({"eps": 0.2, "value": -0.1, "low": -0.11, "high": -0.08})
+    assert figure._repr_html_() == trade_off(CLOUDS, measured, REACH, eps_max=0.05)._repr_html_()
+
+
+@pytest.mark.parametrize("mu", [[0.0] * 30, [0.06, *[0.0] * 19], [*[0.0] * 30, 0.06]])
+def test_clouds_without_silent_pixels_at_their_end(mu: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"clouds must have pixels that say something and then 20 silent ones, got"):
+        trade_off(TwoGaussians(torch.tensor(mu), 0.05), {"few": {0.1: points(0), 0.2: points(0)}}, REACH)
+
+
+@pytest.mark.parametrize("eps_max", [0.0, 1.5, float("nan")])
+def test_eps_max_of_the_clouds_out_of_range(eps_max: float) -> None:
+    with pytest.raises(ValueError, match=rf"eps_max must be in \(0, 1\], got {eps_max}"):
+        trade_off(CLOUDS, {"few": {0.1: points(0), 0.2: points(0)}}, REACH, eps_max=eps_max)
+
+
+@pytest.mark.parametrize("second", [{0.1: 0}, {0.2: 0, 0.1: 0}, {0.1: 0, 0.3: 0}])
+def test_lots_at_other_sizes(second: dict[float, float]) -> None:
+    lots = {"few": {0.1: points(0), 0.2: points(0)}, "all": {eps: points(v) for eps, v in second.items()}}
+    with pytest.raises(ValueError, match=r"measured\['all'\] must be at two or more rising ε, those of all lots, got"):
+        trade_off(CLOUDS, lots, REACH)
+
+
+def test_a_single_size_or_no_lot() -> None:
+    with pytest.raises(ValueError, match=r"measured\['few'\] must be at two or more rising ε"):
+        trade_off(CLOUDS, {"few": {0.1: points(0)}}, REACH)
+    with pytest.raises(ValueError, match="measured must hold at least one lot, got none"):
+        trade_off(CLOUDS, {}, REACH)
+
+
+def test_measurements_that_are_no_differences() -> None:
+    share = Estimate(0.9, 0.8, 0.95, 360)
+    with pytest.raises(ValueError, match=r"measured\['few'\] must be differences in points, got %"):
+        trade_off(CLOUDS, {"few": {0.1: share, 0.2: share}}, REACH)
