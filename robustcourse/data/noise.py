@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 
 import torch
 
@@ -21,7 +22,8 @@ def label_noise(data: Dataset, share: float, seed: int = 0) -> Dataset:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share must be in [0, 1], got {share}")
-    y, generator = data.train.y.clone(), torch.Generator().manual_seed(seed)
+    # A stream of its own: with the same seed, `fit` would meet the wrong labels first.
+    y, generator = data.train.y.clone(), torch.Generator().manual_seed(zlib.crc32(f"label noise, {seed}".encode()))
     wrong = torch.randperm(len(y), generator=generator)[: round(share * len(y))]
     shift = torch.randint(1, data.classes, (len(wrong),), generator=generator)
     wrong, shift = wrong.to(y.device), shift.to(y.device)

@@ -1,7 +1,8 @@
 """The training loop: shuffle, take a batch, make the objective smaller. Every method of the course goes through it.
 
-Each epoch draws from a stream of its own, made from the seed and the epoch's number. So a run that was interrupted goes
-on as if nothing had happened, and whatever an objective draws, all methods see the same batches for the same seed.
+The order of examples has a stream of its own, so for one seed all methods see the same batches, whatever they draw. What
+an objective draws comes from the global stream, which begins anew in each epoch: an interrupted run goes on as if
+nothing had happened.
 """
 
 from __future__ import annotations
@@ -136,7 +137,6 @@ def fit(
     def train_epoch(epoch: int) -> None:
         now = objective.at(epoch / epochs) if hasattr(objective, "at") else objective
         replays, losses, norms = getattr(now, "replays", 1), [], []
-        order = torch.Generator().manual_seed(_stream(seed, epoch))
         model.train()
         for step, index in enumerate(torch.randperm(len(train), generator=order).to(train.x.device).split(batch_size)):
             mine = index.tensor_split(ranks)[rank]
@@ -176,6 +176,9 @@ def fit(
         run.history.loss.append(_mean_over_processes(torch.stack(losses).mean()))
         run.history.gradient_norm.append(float(torch.stack(norms).mean()))
 
+    order = torch.Generator().manual_seed(seed)
+    for _ in range(run.epochs):  # those that are over
+        torch.randperm(len(train), generator=order)
     try:
         for epoch in trange(run.epochs, epochs, desc=type(objective).__name__, leave=False):
             if hold_out and run.waited() >= (hold_out.patience or math.inf):
@@ -197,8 +200,8 @@ def fit(
     return run.history
 
 
-def _stream(seed: int, epoch: int, rank: int = 0) -> int:
-    """Where an epoch's random numbers begin; the order of examples is the same in all processes, their noise is not."""
+def _stream(seed: int, epoch: int, rank: int) -> int:
+    """Where the global stream of an epoch begins, in each process elsewhere."""
     return zlib.crc32(f"{seed}, {epoch}, {rank}".encode())  # torch's generator looks at 32 bits of a seed, no more
 
 

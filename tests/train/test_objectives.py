@@ -195,7 +195,7 @@ def test_trades_walks_uphill_on_the_divergence_and_not_on_the_loss():
     far, loss = (method.worst(model, X, Y) for method in (objective, AdversarialTraining(PGD(Linf(0.1), steps=10))))
 
     def divergence(x_adv):
-        return float(objective.loss(model, X, x_adv, Y) - nn.functional.cross_entropy(model(X), Y))
+        return (objective.loss(model, X, x_adv, Y) - nn.functional.cross_entropy(model(X), Y)).item()
 
     assert divergence(far) >= divergence(loss) > 0
     assert Linf(0.1).distance(X, far).max() <= 0.1 + 1e-6
