@@ -1,7 +1,7 @@
 """The training loop: shuffle, take a batch, make the objective smaller. Every method of the course goes through it.
 
-The order of examples has a stream of its own, so for one seed all methods see the same batches, whatever they draw. What
-an objective draws comes from the global stream, which begins anew in each epoch: an interrupted run goes on as if
+The order of examples has a stream of its own, so for one seed all methods see the same batches, whatever they draw.
+What an objective draws comes from the global stream, which begins anew in each epoch: an interrupted run goes on as if
 nothing had happened.
 """
 

@@ -294,7 +294,7 @@ def test_the_spectral_penalty_of_diagonal_layers_is_half_the_sum_of_squares():
     model[1].weight.data = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.0]))[:3]
     model[2].weight.data = torch.diag(torch.tensor([0.5, -4.0, 0.0]))[:2]
     extra = SpectralPenalty(0.1)(model, X, Y) - Standard()(model, X, Y)
-    assert float(extra) == pytest.approx(0.05 * (9 + 16), rel=1e-4)
+    assert extra.item() == pytest.approx(0.05 * (9 + 16), rel=1e-4)
 
 
 def test_noise_has_the_spread_that_it_is_given():
