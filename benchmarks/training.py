@@ -73,7 +73,7 @@ def method(name: str, model: nn.Module, data: Dataset, threat: Threat) -> Epoch:
 
 def floor(steps: int, model: nn.Module, data: Dataset, threat: Threat) -> Epoch:
     """`steps` gradients of the input and one of the weights a batch, at points of the threat set drawn beforehand."""
-    optimizer, ready = torch.optim.Adam(model.parameters(), RATE), []
+    optimizer, ready = torch.optim.Adam(model.parameters(), RATE, fused=True), []  # the quickest, as in `fit`
     generator = torch.Generator(data.train.x.device).manual_seed(0)
     for x, y in batches(data):
         ready.append(([threat.random(x, generator) for _ in range(steps + 1)], y))
@@ -229,7 +229,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke test of this benchmark: its figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
-    rounds, epochs, seeds, test = (1, 1, 2, 16) if arguments.quick else (9, 40, 3, 360)
+    rounds, epochs, seeds, test = (1, 1, 2, 16) if arguments.quick else (25, 40, 5, 360)
 
     about()
     torch.set_num_threads(1)  # the CPU's seconds count threads that wait for each other, too

@@ -25,7 +25,7 @@ def check_images(x: Tensor) -> None:
         raise TypeError(f"x must be float32 or float64 with values in [0, 1], got {x.dtype}; divide 0..255 by 255")
     if x.dim() < 2 or x.numel() == 0:
         raise ValueError(f"x must be a non-empty batch of shape (B, ...), got shape {tuple(x.shape)}")
-    low, high = x.detach().aminmax()
+    low, high = (float(end) for end in x.detach().aminmax())
     if not (low >= 0 and high <= 1):  # one comparison catches NaN too, which is neither
         if not x.isfinite().all():
             raise ValueError("x must be finite, but it has NaN or infinite values")
@@ -49,9 +49,9 @@ def check_labels(y: Tensor, x: Tensor, classes: int | None = None) -> None:
     if y.device != x.device:
         raise ValueError(f"x and y must be on one device, got {x.device} and {y.device}")
     if classes is not None:
-        low, high = y.aminmax()
+        low, high = (int(end) for end in y.aminmax())
         if low < 0 or high >= classes:
-            raise ValueError(f"y must hold labels in 0 … {classes - 1}, got labels in {int(low)} … {int(high)}")
+            raise ValueError(f"y must hold labels in 0 … {classes - 1}, got labels in {low} … {high}")
 
 
 def check_logits(logits: Tensor, x: Tensor) -> None:
@@ -89,6 +89,16 @@ def check_model(model: nn.Module) -> None:
         raise ValueError("model is in training mode, which changes what it computes; call model.eval() first")
 
 
+def check_nonnegative(name: str, number: float) -> None:
+    """Demand a finite number ≥ 0 for an argument of this name: a radius, a weight in a loss.
+
+    Raises:
+        ValueError: it is negative, infinite or NaN.
+    """
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{name} must be a finite number >= 0, got {number}")
+
+
 def check_untargeted(attack: object) -> None:
     """Demand an attack that drives away from the true labels: a targeted one would drive towards them, and help.
 
@@ -109,3 +119,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Ask for no gradient of the weights, so that a graph holds the input alone, and do as before afterwards."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad and weight.is_leaf]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from robustcourse.evaluate import Estimate
 from robustcourse.evaluate.estimate import PERCENT
+from robustcourse.files import replacing
 from robustcourse.runtime import device, scale, versions
 
 CLAIMS: dict[str, str] = {
@@ -137,11 +138,8 @@ def claim(
         "versions": versions(),
     }
     folder = Path(os.environ.get("ROBUSTCOURSE_RECORDS") or "_build/records")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{lesson}.{name}.json"
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(path)  # atomic: a reader never sees half a record
+    with replacing(folder / f"{lesson}.{name}.json") as file:
+        file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return verdict
 
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from robustcourse.files import replacing
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; return 0, or 1 after a message to stderr."""
@@ -53,10 +55,8 @@ def _release(options: argparse.Namespace) -> None:
     import nbformat
 
     text: str = nbformat.writes(release(lesson))
-    options.to.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")  # an interrupted run leaves no half of a notebook
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, target)
+    with replacing(target) as file:
+        file.write_text(text + "\n", encoding="utf-8")
     print(target)
 
 

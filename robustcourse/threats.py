@@ -6,12 +6,13 @@ the shape of the ball stands here and only here, so one attack serves every norm
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from robustcourse.checks import check_nonnegative
 
 
 def per_example(values: Tensor, like: Tensor) -> Tensor:
@@ -47,8 +48,7 @@ class Threat(ABC):
     mask: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.eps) and self.eps >= 0):
-            raise ValueError(f"eps must be a finite number >= 0, got {self.eps}")
+        check_nonnegative("eps", self.eps)
         if self.mask is not None and not (isinstance(self.mask, Tensor) and self.mask.dtype == torch.bool):
             got = self.mask.dtype if isinstance(self.mask, Tensor) else type(self.mask).__name__
             raise TypeError(f"mask must be a tensor of booleans, True where the input may change, got {got}")
@@ -146,8 +146,8 @@ class Linf(Threat):
         return self.free(delta).clamp(-radius, radius)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        unit = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
-        return self.free(self.eps * (2 * unit - 1))
+        delta = torch.empty(shape, device=generator.device, dtype=dtype)
+        return self.free(delta.uniform_(-self.eps, self.eps, generator=generator))
 
 
 @dataclass(frozen=True, eq=False)

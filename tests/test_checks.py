@@ -14,6 +14,7 @@ from robustcourse.checks import (
     check_model,
     check_untargeted,
     evaluating,
+    frozen,
 )
 
 X = torch.full((3, 1, 2, 2), 0.5)
@@ -120,3 +121,19 @@ def test_evaluating_gives_each_part_its_own_mode_back_even_after_an_error():
         fail()
     assert during == [False] * 5
     assert [part.training for part in model.modules()] == modes == [True, True, True, False, True]
+
+
+def test_frozen_weights_are_as_they_were_afterwards_even_after_an_error():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    model[0].bias.requires_grad_(False)  # somebody's choice, to be kept
+    during = []
+
+    def fail():
+        with frozen(model):
+            during.extend(weight.requires_grad for weight in model.parameters())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert during == [False] * 4
+    assert [weight.requires_grad for weight in model.parameters()] == [True, False, True, True]

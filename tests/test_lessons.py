@@ -98,7 +98,8 @@ def test_has_three_to_five_exercises(path):
 def test_runs_within_its_budget(path):
     bundle = execute.executed(read(path))
     assert bundle, f"{path} as it is now has not been executed: run `make execute`"
-    assert bundle.record.data["cpu_seconds"] <= BUDGET
+    # The same lesson takes up to twice as long on a slow or busy machine: `make execute` prints what it took.
+    assert bundle.record.data["cpu_seconds"] <= 2 * BUDGET
 
 
 def disagreements(fresh: dict[str, Any], published: dict[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from robustcourse.checks import check_images, check_labels, check_logits, check_model
+from robustcourse.checks import check_images, check_labels, check_logits, check_model, frozen
 from robustcourse.runtime import seeded
 from robustcourse.threats import Threat, per_example
 
@@ -64,7 +64,7 @@ class Attack(ABC):
         seed = zlib.crc32(generator.get_state().numpy().tobytes())
         # Also where the caller evaluates under no_grad or inference_mode. Labels that were made under the latter cannot
         # be kept for a backward pass, their copy can.
-        with seeded(seed), torch.inference_mode(False), torch.enable_grad():
+        with seeded(seed), torch.inference_mode(False), torch.enable_grad(), frozen(model):
             return search(model, x.detach().clone(), y.clone(), generator).detach()
 
     @abstractmethod
@@ -110,8 +110,10 @@ def slope(
     with torch.autocast(x.device.type, torch.bfloat16) if bf16 else nullcontext():
         logits = model(x)
     values = loss(logits.to(x.dtype))
-    # For the input alone: faster than values.backward(), and the weights' gradients stay untouched.
-    gradient = torch.autograd.grad(values.sum(), x, allow_unused=True)[0] if values.requires_grad else None
+    # For the input alone: faster than values.backward(), and the weights' gradients stay untouched. Each loss counts
+    # once, as in their sum, which would be one more thing to go through.
+    each = torch.ones_like(values)
+    gradient = torch.autograd.grad(values, x, each, allow_unused=True)[0] if values.requires_grad else None
     if gradient is None:
         raise ValueError(
             "model gives no gradient with respect to its input, so this attack is blind: something in it detaches; "

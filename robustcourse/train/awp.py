@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from robustcourse.checks import check_nonnegative
 from robustcourse.train.objectives import Robust
 
 
@@ -35,8 +36,7 @@ class AWP:
     def __post_init__(self) -> None:
         if not isinstance(self.objective, Robust):
             raise TypeError(f"objective must be a robust method, as AdversarialTraining, got {self.objective}")
-        if not 0 <= self.gamma < float("inf"):
-            raise ValueError(f"gamma must be a finite number >= 0, got {self.gamma}")
+        check_nonnegative("gamma", self.gamma)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         x_adv = self.objective.worst(model, x, y)

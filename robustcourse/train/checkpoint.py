@@ -6,7 +6,6 @@ The tensors lie in the safetensors format, which no code can hide in; numbers an
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+from robustcourse.files import replacing
 
 Tensors = dict[str, Tensor]
 
@@ -96,16 +97,11 @@ class Run:
         self.model.load_state_dict(self.best or self.shown.state_dict())
 
     def save(self) -> None:
-        """Write a file beside the checkpoint and move it there, which is one step for the file system."""
-        assert self._path is not None  # `resume` has been told where
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        """Write the checkpoint that `resume` was told of."""
+        assert self._path is not None
         facts = {"settings": self._settings, "history": asdict(self.history)}
-        try:
-            save_file(self._tensors(), beside, {"facts": json.dumps(facts)})
-            os.replace(beside, self._path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replacing(self._path) as file:
+            save_file(self._tensors(), file, {"facts": json.dumps(facts)})
 
     def resume(self, path: Path, **settings: object) -> None:
         """Go on from the checkpoint if there is one, and write the next ones there.
@@ -114,7 +110,7 @@ class Run:
             ValueError: the file is cut off, corrupt, or of a run with other settings.
         """
         self._path = path
-        self._settings = {name: re.sub(r" at 0x\w+", "", str(value)) for name, value in settings.items()}
+        self._settings = {name: described(value) for name, value in settings.items()}
         if not path.exists():
             return
         try:
@@ -157,6 +153,11 @@ class Run:
             for part, all_ in parts.items()
             for name, t in all_.items()
         }
+
+
+def described(setting: object) -> str:
+    """A setting in words that are the same in every run: without the places of functions in memory."""
+    return re.sub(r" at 0x\w+", "", str(setting))
 
 
 def _under(part: str, tensors: Tensors) -> Tensors:

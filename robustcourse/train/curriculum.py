@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from robustcourse.checks import check_nonnegative
 from robustcourse.train.objectives import Objective
 
 
@@ -31,8 +32,7 @@ class Curriculum:
     warm_up: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eps < float("inf"):
-            raise ValueError(f"eps must be a finite number >= 0, got {self.eps}")
+        check_nonnegative("eps", self.eps)
         if not 0 <= self.warm_up <= 1:
             raise ValueError(f"warm_up must be in [0, 1], got {self.warm_up}")
 

@@ -134,6 +134,10 @@ def fit(
     if ranks > 1:
         network = DistributedDataParallel(network)
 
+    def diverged(what: str, epoch: int, step: int, index: Tensor) -> Diverged:
+        run.restore()
+        return Diverged(f"{what} became NaN or infinite", epoch, step, kept[index.to(kept.device)])
+
     def train_epoch(epoch: int) -> None:
         now = objective.at(epoch / epochs) if hasattr(objective, "at") else objective
         replays, losses, norms = getattr(now, "replays", 1), [], []
@@ -153,10 +157,7 @@ def fit(
                     with evaluating(model), torch.no_grad():
                         if model(x).isfinite().all():
                             raise
-                    run.restore()
-                    raise Diverged(
-                        "the logits became NaN or infinite", epoch, step, kept[index.to(kept.device)]
-                    ) from error
+                    raise diverged("the logits", epoch, step, index) from error
                 run.optimizer.zero_grad()
                 (loss if share == 1 else share * loss).backward()
                 gradients = [p.grad for p in model.parameters() if p.grad is not None]
@@ -164,9 +165,7 @@ def fit(
                 if clip is not None:
                     nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
                 if not (loss + norm).isfinite():  # the one moment in a step at which a GPU is waited for
-                    run.restore()
-                    what = "the gradient" if loss.isfinite() else "the loss"
-                    raise Diverged(f"{what} became NaN or infinite", epoch, step, kept[index.to(kept.device)])
+                    raise diverged("the gradient" if loss.isfinite() else "the loss", epoch, step, index)
                 run.keep()
                 run.optimizer.step()
                 if average and progress >= average.start:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcourse.attacks import Attack
-from robustcourse.checks import check_untargeted
+from robustcourse.checks import check_nonnegative, check_untargeted
 from robustcourse.train.objectives import Network, Robust, search
 from robustcourse.train.trades import divergence
 
@@ -37,8 +37,7 @@ class MART(Robust):
 
     def __post_init__(self) -> None:
         check_untargeted(self.attack)
-        if not 0 <= self.weight < float("inf"):
-            raise ValueError(f"weight must be a finite number >= 0, got {self.weight}")
+        check_nonnegative("weight", self.weight)
 
     def worst(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return search(self.attack, model, x, y)

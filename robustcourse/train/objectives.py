@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcourse.attacks import Attack
-from robustcourse.checks import check_untargeted, evaluating
+from robustcourse.checks import check_images, check_untargeted, evaluating, frozen
 
 Network = Callable[[Tensor], Tensor]  # a model, or a model with other weights
 
@@ -90,9 +90,15 @@ class AdversarialTraining(Robust):
 
 
 def search(attack: Attack, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Attack a model that is being trained, in evaluation mode, from another random start each time."""
-    with evaluating(model):
-        return attack(model, x, y, fresh(x))
+    """Attack a model that is being trained, in evaluation mode, from another random start each time.
+
+    A call of the attack would look after more, at the price of half a pass of a small network. Here the global stream
+    is `fit`'s own, and the labels have been checked.
+    """
+    check_images(x)
+    find = attack.search if isinstance(attack, Attack) else attack  # a plain function will do, too
+    with evaluating(model), frozen(model):
+        return find(model, x, y, fresh(x)).detach()
 
 
 def fresh(x: Tensor) -> torch.Generator:

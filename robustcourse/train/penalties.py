@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustcourse.checks import check_nonnegative
+
 
 @dataclass(frozen=True)
 class GaussianNoise:
@@ -28,7 +30,7 @@ class GaussianNoise:
     sigma: float
 
     def __post_init__(self) -> None:
-        _check("sigma", self.sigma)
+        check_nonnegative("sigma", self.sigma)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(model(x + self.sigma * torch.randn_like(x)), y)
@@ -48,7 +50,7 @@ class GradientPenalty:
     weight: float
 
     def __post_init__(self) -> None:
-        _check("weight", self.weight)
+        check_nonnegative("weight", self.weight)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         x = x.detach().requires_grad_(True)
@@ -74,14 +76,9 @@ class SpectralPenalty:
     weight: float
 
     def __post_init__(self) -> None:
-        _check("weight", self.weight)
+        check_nonnegative("weight", self.weight)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         layers = [w.flatten(1) for w in model.parameters() if w.dim() > 1]
         norms = torch.stack([torch.linalg.matrix_norm(w, 2) for w in layers])
         return F.cross_entropy(model(x), y) + self.weight / 2 * norms.square().sum()
-
-
-def _check(name: str, number: float) -> None:
-    if not 0 <= number < float("inf"):
-        raise ValueError(f"{name} must be a finite number >= 0, got {number}")

@@ -9,7 +9,6 @@ runs a recipe from data to AutoAttack, goes on where it was interrupted, and wri
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -25,11 +24,13 @@ from torch import nn
 from robustcourse.attacks import PGD, AutoAttack
 from robustcourse.data import Dataset, load
 from robustcourse.evaluate import report
+from robustcourse.files import replacing
 from robustcourse.models import preact_resnet, wide_resnet
 from robustcourse.runtime import device, versions
 from robustcourse.threats import Linf, Threat
 from robustcourse.train.augment import CropFlip
 from robustcourse.train.average import EMA
+from robustcourse.train.checkpoint import described
 from robustcourse.train.fit import fit
 from robustcourse.train.objectives import Objective
 from robustcourse.train.schedules import Triangle
@@ -144,7 +145,7 @@ def make(
     found = report(model, data.test, AutoAttack(recipe.threat), batch_size=512)
     return {
         "recipe": name,
-        "settings": {field: str(value) for field, value in vars(recipe).items()},
+        "settings": {field: described(value) for field, value in vars(recipe).items()},
         "examples": len(data.train),
         "seed": seed,
         "clean": asdict(found.clean),
@@ -158,11 +159,9 @@ def make(
 
 
 def write(record: dict[str, Any], path: Path) -> None:
-    """Write a record in one step, so that no reader sees a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    """Write a record as JSON."""
+    with replacing(path) as file:
+        file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _commit() -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robustcourse.attacks import PGD, cross_entropy
 from robustcourse.attacks.attack import slope
-from robustcourse.checks import evaluating
+from robustcourse.checks import check_nonnegative, evaluating, frozen
 from robustcourse.threats import Threat
 from robustcourse.train.objectives import AdversarialTraining, Robust, fresh
 
@@ -43,12 +43,11 @@ class NFGSM(Robust):
     noise: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.noise < float("inf"):
-            raise ValueError(f"noise must be a finite number >= 0, got {self.noise}")
+        check_nonnegative("noise", self.noise)
         dataclasses.replace(self.threat, eps=self.noise * self.threat.eps)
 
     def worst(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         start = dataclasses.replace(self.threat, eps=self.noise * self.threat.eps).random(x, fresh(x))
-        with evaluating(model):
+        with evaluating(model), frozen(model):
             _, _, gradient = slope(model, start, lambda logits: cross_entropy(logits, y))
         return start.add(self.threat.ascent(start, gradient), alpha=self.threat.eps).clamp(0, 1)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcourse.attacks import PGD
-from robustcourse.checks import check_untargeted, evaluating
+from robustcourse.checks import check_nonnegative, check_untargeted, evaluating
 from robustcourse.train.objectives import Network, Robust, search
 
 
@@ -40,8 +40,7 @@ class TRADES(Robust):
 
     def __post_init__(self) -> None:
         check_untargeted(self.attack)
-        if not 0 <= self.beta < float("inf"):
-            raise ValueError(f"beta must be a finite number >= 0, got {self.beta}")
+        check_nonnegative("beta", self.beta)
         if self.attack.restarts > 1 or self.attack.early_exit or not self.attack.random_start:
             raise ValueError(f"attack must be one whole walk from a random start, got {self.attack}")
 

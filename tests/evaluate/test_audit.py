@@ -117,6 +117,18 @@ class Tires(Attack):
         return PGD(self.threat)(model, x, y).where(chosen.view(-1, 1, 1, 1), x)
 
 
+@dataclass(frozen=True)
+class Finds(Attack):
+    """Breaks so many points, and only if it may take more than ten steps."""
+
+    count: int
+    steps: int = 10
+
+    def search(self, model, x, y, generator):
+        chosen = (torch.arange(len(x)) < self.count) & (self.steps > 10)
+        return PGD(self.threat)(model, x, y).where(chosen.view(-1, 1, 1, 1), x)
+
+
 class Cut(nn.Module):
     """The same answers, without a gradient for images of little ink."""
 
@@ -236,6 +248,13 @@ def test_too_few_steps_are_flagged_and_more_are_advised(threat, steps):
 
 def test_forty_steps_are_enough_where_one_was_not():
     assert STEPS not in audit(trained("robust"), digits(), L2(1.0)).flags
+
+
+@pytest.mark.parametrize(("count", "flagged"), [(3, False), (4, True)])
+def test_up_to_three_points_that_more_steps_find_are_luck(count, flagged):
+    found = audit(trained(), digits(), Linf(0.5), lambda threat: Finds(threat, count))
+    assert f"{100 * count / len(digits()):.1f} % more" in answer(found, STEPS).found
+    assert (STEPS in found.flags) == flagged
 
 
 def test_more_steps_that_help_the_model_are_flagged():

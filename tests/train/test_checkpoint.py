@@ -10,16 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from robustcourse import PGD, AdversarialTraining, Linf, fit, mlp
-from robustcourse.data import Dataset, Split, label_noise
+from robustcourse.data import label_noise
 from robustcourse.train import EMA, Curriculum, Free, HoldOut, fast
 from robustcourse.train import checkpoint as module
-
-
-def points(n=40, classes=4):
-    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    split = Split(x, torch.arange(n) % classes)
-    return Dataset("points", split, split, classes, "drawn here")
-
+from tests.nets import points
 
 DATA = points()
 THREAT = Linf(0.1)

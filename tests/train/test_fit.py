@@ -7,16 +7,9 @@ import torch
 from torch import nn
 
 from robustcourse import PGD, AdversarialTraining, Linf, accuracy, fit, mlp
-from robustcourse.data import Dataset, Split, label_noise
+from robustcourse.data import label_noise
 from robustcourse.train import EMA, SWA, Diverged, HoldOut, Steps, Triangle, constant
-
-
-def points(n=40, classes=4):
-    """Points of random pixels and random labels: nothing to understand, all to be learned by heart."""
-    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    split = Split(x, torch.arange(n) % classes)
-    return Dataset("points", split, split, classes, "drawn here")
-
+from tests.nets import points
 
 DATA = points()
 
