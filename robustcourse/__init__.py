@@ -25,6 +25,7 @@ from robustcourse.attacks import (
     margin_targeted,
     transfer,
 )
+from robustcourse.certify import alpha_crown, certified, certified_accuracy, crown, crown_ibp, ibp
 from robustcourse.claims import claim
 from robustcourse.data import TwoGaussians, load
 from robustcourse.evaluate import (
@@ -66,17 +67,23 @@ __all__ = [
     "TwoGaussians",
     "about",
     "accuracy",
+    "alpha_crown",
     "at_scale",
     "audit",
     "break_distance",
+    "certified",
+    "certified_accuracy",
     "claim",
     "cnn",
     "correct",
     "cross_entropy",
+    "crown",
+    "crown_ibp",
     "device",
     "dlr",
     "dlr_targeted",
     "fit",
+    "ibp",
     "load",
     "margin",
     "margin_loss",

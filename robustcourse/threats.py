@@ -30,6 +30,20 @@ def passable(x_adv: Tensor, gradient: Tensor) -> Tensor:
     return gradient * room.abs().ceil()  # ten times as fast as booleans
 
 
+def dot(points: Tensor, weights: Tensor) -> Tensor:
+    """⟨w, p⟩ for points (B, 1, ...) and weights (1 or B, S, ...), as (B, S)."""
+    points, weights = points.flatten(2), weights.flatten(2)
+    if len(weights) == 1:
+        return points[:, 0] @ weights[0].T
+    return torch.bmm(weights, points.mT).squeeze(2)
+
+
+def least_in_box(low: Tensor, high: Tensor, weights: Tensor) -> Tensor:
+    """The least of ⟨w, p⟩ for p in a box, (B, ...) twice, and weights (1 or B, S, ...): (B, S)."""
+    middle, reach = (low + high)[:, None] / 2, (high - low)[:, None] / 2
+    return dot(middle, weights) - dot(reach, weights.abs())
+
+
 @dataclass(frozen=True, eq=False)
 class Threat(ABC):
     """All δ with ‖δ‖ ≤ ε and x + δ in [0, 1].
@@ -103,6 +117,24 @@ class Threat(ABC):
         """A random point of the threat set around each x: uniform in the ball, then clamped to [0, 1]."""
         return (x + self.draw(x.shape, generator, x.dtype)).clamp(0, 1)
 
+    def hull(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The smallest box around the threat set: its lowest and its highest corner, (B, ...) each."""
+        reach = self.free(torch.full_like(x, self.eps))
+        return (x - reach).clamp(0, 1), (x + reach).clamp(0, 1)
+
+    def least(self, x: Tensor, weights: Tensor) -> Tensor:
+        """The lowest that ⟨w, x'⟩ can be for x' in the threat set around x, or something lower: for certificates.
+
+        Args:
+            x: (B, ...).
+            weights: (1 or B, S, ...), S linear functions for each example, or the same ones for all.
+
+        Returns:
+            (B, S); exact for L∞. For L1 and L2 the better of the ball without [0, 1] and its hull within it.
+        """
+        dual = self.dual(weights.flatten(0, 1)).unflatten(0, weights.shape[:2])
+        return torch.maximum(dot(x[:, None], weights) - self.eps * dual, least_in_box(*self.hull(x), weights))
+
     def free(self, values: Tensor) -> Tensor:
         """The values (B, ...) where the mask allows a change, zero elsewhere."""
         if self.mask is None:
@@ -144,6 +176,9 @@ class Linf(Threat):
             return self.free(delta).clamp(-self.eps, self.eps)
         radius = per_example(radius, delta)
         return self.free(delta).clamp(-radius, radius)
+
+    def least(self, x: Tensor, weights: Tensor) -> Tensor:
+        return least_in_box(*self.hull(x), weights)
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         delta = torch.empty(shape, device=generator.device, dtype=dtype)
