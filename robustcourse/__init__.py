@@ -25,7 +25,7 @@ from robustcourse.attacks import (
     margin_targeted,
     transfer,
 )
-from robustcourse.certify import alpha_crown, certified, certified_accuracy, crown, crown_ibp, ibp
+from robustcourse.certify import alpha_crown, certified, certified_accuracy, crown, crown_ibp, ibp, smooth
 from robustcourse.claims import claim
 from robustcourse.data import TwoGaussians, load
 from robustcourse.evaluate import (
@@ -94,5 +94,6 @@ __all__ = [
     "robust_accuracy",
     "robustness_curve",
     "scale",
+    "smooth",
     "transfer",
 ]

@@ -1,0 +1,125 @@
+"""Randomized smoothing: exact on a linear model, wrong as rarely as it says, and silent where it cannot know."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from robustcourse.certify import Smoothed, smooth
+from tests.nets import linear
+
+W = torch.tensor([[2.0, -1.0], [0.0, 0.0]])
+MODEL = linear(W)  # says 0 where 2 x_0 > x_1
+X = torch.tensor([[0.5, 0.2], [0.5, 0.8], [0.1, 0.9], [0.9, 0.0]])
+EXACT = (X @ (W[0] - W[1])).abs() / (W[0] - W[1]).norm()  # distance to the border
+
+
+def test_on_a_linear_model_the_radius_comes_close_to_the_distance_from_below():
+    said = smooth(MODEL, 0.5).certify(X, n=100_000)
+    assert torch.equal(said.classes, MODEL(X).argmax(1))
+    assert (said.radius < EXACT).all()
+    assert (said.radius > EXACT - 0.02).all()
+    assert said.votes.sum(1).tolist() == [100_000] * 4
+
+
+def test_more_votes_show_more_and_their_number_is_a_limit():
+    far = torch.tensor([[1.0, 0.0]])
+    radii = [float(smooth(MODEL, 0.1).certify(far, n=n).radius) for n in (100, 1000, 10_000)]
+    limits = [0.1 * stats.norm.ppf(0.001 ** (1 / n)) for n in (100, 1000, 10_000)]
+    assert radii == pytest.approx(limits)  # a vote of one voice
+    assert radii == sorted(radii)
+
+
+def test_a_certificate_fails_as_rarely_as_it_says():
+    alpha, repetitions = 0.2, 300
+    same = X[:1].expand(repetitions, 2)
+    said = smooth(MODEL, 0.5).certify(same, n0=50, n=400, alpha=alpha)
+    failed = int((said.radius > EXACT[0]).sum())
+    # More failures than this happen once in a million times, if each has probability alpha.
+    assert failed <= stats.binom.isf(1e-6, repetitions, alpha)
+    assert failed > 0  # and the bound is no looser than it must be
+
+
+def test_where_two_classes_are_equally_likely_it_abstains():
+    border = torch.tensor([[0.25, 0.5]]).expand(40, 2)
+    for said in (smooth(MODEL, 0.3).certify(border, n=1000), smooth(MODEL, 0.3).predict(border)):
+        assert (said.classes == -1).sum() >= 36
+        assert (said.radius[said.classes == -1] == 0).all()
+
+
+def test_predict_answers_where_the_lead_is_no_accident():
+    said = smooth(MODEL, 0.5).predict(X, n=5000)
+    assert torch.equal(said.classes, MODEL(X).argmax(1))
+    assert said.votes.sum(1).tolist() == [5000] * 4
+    few = smooth(MODEL, 0.5).predict(X, n=12, alpha=0.01)
+    for counted, name in zip(few.votes, few.classes, strict=True):
+        sure = stats.binomtest(int(counted.max()), 12, 0.5).pvalue <= 0.01
+        assert (int(name) >= 0) == sure
+
+
+def test_the_bound_is_that_of_clopper_and_pearson():
+    said = smooth(MODEL, 1.0).certify(X[:1], n=200, alpha=0.05)
+    hits = int(said.votes[0, 0])
+    low = stats.binomtest(hits, 200).proportion_ci(0.90, method="exact").low  # one side of two
+    assert float(said.radius) == pytest.approx(stats.norm.ppf(low), rel=1e-9)
+
+
+def test_what_is_certified_is_right_and_far_enough():
+    said = Smoothed(torch.tensor([0, 1, -1]), torch.tensor([0.5, 0.2, 0.0]), torch.zeros(3, 2))
+    assert said.certified(torch.tensor([0, 0, 0])).tolist() == [True, False, False]
+    assert said.certified(torch.tensor([0, 1, 1]), 0.3).tolist() == [True, False, False]
+
+
+def test_the_generator_decides_and_the_callers_stream_stays():
+    state = torch.get_rng_state()
+    votes = [smooth(MODEL, 0.5).votes(X, 99, torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert torch.equal(votes[0], votes[1])
+    assert not torch.equal(votes[0], votes[2])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(smooth(MODEL, 0.5, batch_size=10).votes(X, 99).sum(1), torch.full((4,), 99))
+
+
+def test_a_class_that_nobody_names_has_no_radius():
+    class Fickle(nn.Module):
+        """Names class 0 in the first look, and class 1 ever after."""
+
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return torch.tensor([[1.0, 0.0]] if self.calls == 1 else [[0.0, 1.0]]).expand(len(x), 2)
+
+    said = smooth(Fickle().eval(), 0.5).certify(X[:1], n=100)
+    assert said.classes.tolist() == [-1]
+    assert said.radius.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: smooth(MODEL, 0.0), "sigma must be a finite number > 0, got 0.0"),
+        (lambda: smooth(MODEL, float("nan")), "sigma must be a finite number > 0, got nan"),
+        (lambda: smooth(MODEL, 0.5, batch_size=0), "batch_size must be >= 1, got 0"),
+        (lambda: smooth(nn.Sequential(nn.Dropout()), 0.5), "model is in training mode"),
+        (lambda: smooth(MODEL, 0.5).certify(X + 1), r"x must lie in \[0, 1\]"),
+        (lambda: smooth(MODEL, 0.5).certify(X, n0=0), "n0 must be >= 1, got 0"),
+        (lambda: smooth(MODEL, 0.5).certify(X, n=0), "n must be >= 1, got 0"),
+        (lambda: smooth(MODEL, 0.5).certify(X, alpha=1.0), r"alpha must be in \(0, 1\), got 1.0"),
+        (
+            lambda: smooth(MODEL, 0.5).certify(X, n=9),
+            "n=9 votes can show nothing at alpha=0.001, not even when they agree",
+        ),
+        (lambda: smooth(MODEL, 0.5).predict(X, n=0), "n must be >= 1, got 0"),
+        (lambda: smooth(nn.Unflatten(1, (2, 1)).eval(), 0.5).predict(X), "model must return logits"),
+    ],
+)
+def test_wrong_input_is_an_error(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        wrong()
+
+
+def test_a_model_that_is_no_module_is_an_error():
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got function"):
+        smooth(lambda x: x, 0.5)
