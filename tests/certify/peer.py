@@ -1,7 +1,7 @@
 """Networks with the same weights on every machine, and what another implementation says of them.
 
-`python -m tests.certify.peer` writes `peer.json` anew, with auto_LiRPA (Xu et al. 2020, arXiv:2002.12920) installed from
-its repository. It bounds margins in float64, without ever taking the better of lines and intervals.
+`python -m tests.certify.peer` writes `peer.json` anew, with auto_LiRPA (Xu et al. 2020, arXiv:2002.12920) installed
+from its repository. It bounds margins in float64, without ever taking the better of lines and intervals.
 """
 
 from __future__ import annotations
