@@ -4,18 +4,22 @@ Let a model vote on many noisy copies of an image. If one class gets the share p
 spread σ, then no change shorter than σ Φ⁻¹(p) can take its majority away, whatever the model looks like inside. Nobody
 knows p; but from the votes that were counted follows a number below it, which is wrong with probability α at most.
 
-Source: Cohen, Rosenfeld & Kolter 2019 (arXiv:1902.02918), whose names and whose two algorithms these are.
+Source: Cohen, Rosenfeld & Kolter 2019 (arXiv:1902.02918), whose names and whose two algorithms `predict` and `certify`
+are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy import stats
 from torch import Tensor, nn
 
-from robustcourse.checks import check_images, check_logits, check_model
+from robustcourse.checks import check_images, check_logits, check_model, check_nonnegative
 
 ABSTAIN = -1
 
@@ -123,10 +127,59 @@ class smooth:
         top = self.votes(x, n0, generator).argmax(1)
         votes = self.votes(x, n, generator)
         hits = votes.gather(1, top[:, None]).squeeze(1).cpu()
-        # Clopper & Pearson 1934: the least p at which so many hits are not rarer than α.
-        low = torch.as_tensor(stats.beta.ppf(alpha, hits, n - hits + 1)).nan_to_num(0.0)  # no hit: no bound
+        low = torch.as_tensor(_at_least(hits, n, alpha), dtype=torch.float64)
         radius = (self.sigma * torch.special.ndtri(low)).clamp_min(0).to(x.device)
         return Smoothed(top.where(radius > 0, ABSTAIN), radius, votes)
+
+    def reaches(
+        self,
+        x: Tensor,
+        radius: float,
+        n0: int = 100,
+        n: int = 100_000,
+        alpha: float = 0.001,
+        generator: torch.Generator | None = None,
+    ) -> Smoothed:
+        """Whether g keeps its class within one given radius: most images tell so after a few of the n votes.
+
+        The count is looked at after 100 votes, and each time that it has doubled. Each look may err with its share of
+        α, so that all of them together certify wrongly with probability α at most, whenever one settles the matter.
+
+        Args:
+            x: (B, ...) in [0, 1].
+            radius: in L2, ≥ 0.
+            n0, n, alpha, generator: as for `certify`; n is where it gives up.
+
+        Returns:
+            Classes and the radius, or `ABSTAIN` and 0; and the votes that were needed.
+
+        Raises:
+            TypeError, ValueError: a wrong input.
+        """
+        _check(n, alpha)
+        check_nonnegative("radius", radius)
+        if n0 < 1:
+            raise ValueError(f"n0 must be >= 1, got {n0}")
+        generator = generator or torch.Generator(x.device).manual_seed(0)
+        top = self.votes(x, n0, generator).argmax(1)
+        needed = float(stats.norm.cdf(radius / self.sigma))
+        looks = sorted({*(100 * 2**k for k in range(n.bit_length()) if 100 * 2**k < n), n})
+        share = alpha / len(looks)
+        counted, proved = [], []
+        for image, name in zip(x, top, strict=True):
+            votes, asked, low, high = torch.zeros(0), 0, 0.0, 1.0
+            for look in looks:
+                more = self.votes(image[None], look - asked, generator)[0]
+                votes, asked = votes + more if asked else more, look
+                hits = int(votes[name])
+                low, high = _at_least(hits, look, share), 1 - _at_least(look - hits, look, share)
+                if low > needed or high < needed:
+                    break
+            counted.append(votes)
+            proved.append(low > needed)
+        sure = torch.tensor(proved, device=x.device)
+        reached = sure.to(torch.float64) * radius
+        return Smoothed(top.where(sure, ABSTAIN), reached, torch.stack(counted))
 
     @torch.no_grad()
     def votes(self, x: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -144,6 +197,12 @@ class smooth:
                 named.append(logits.argmax(1))
             counted.append(torch.bincount(torch.cat(named), minlength=logits.shape[1]))
         return torch.stack(counted)
+
+
+def _at_least(hits: ArrayLike, n: int, alpha: float) -> Any:
+    """The least probability at which so many hits of n are not rarer than α (Clopper & Pearson 1934)."""
+    hits = np.asarray(hits)
+    return np.where(hits > 0, stats.beta.ppf(alpha, np.maximum(hits, 1), n - hits + 1), 0.0)[()]
 
 
 def _check(n: int, alpha: float) -> None:

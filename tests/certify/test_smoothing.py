@@ -42,6 +42,29 @@ def test_a_certificate_fails_as_rarely_as_it_says():
     assert failed > 0  # and the bound is no looser than it must be
 
 
+def test_one_radius_is_settled_with_few_votes_and_rarely_wrongly():
+    model = smooth(MODEL, 0.5)
+    near, far = 0.5 * float(EXACT[0]), 1.5 * float(EXACT[0])
+    yes, no = (model.reaches(X[:1].expand(20, 2), radius, n=20_000) for radius in (near, far))
+    assert yes.classes.tolist() == [0] * 20
+    assert yes.radius.tolist() == [near] * 20
+    assert no.classes.tolist() == [-1] * 20
+    assert no.radius.tolist() == [0] * 20
+    assert yes.votes.sum(1).max() < 5000
+    assert no.votes.sum(1).max() < 5000
+    alpha, repetitions = 0.2, 200
+    edge = float(EXACT[0]) * (1 + 1e-6)  # just beyond what is true
+    wrong = int((model.reaches(X[:1].expand(repetitions, 2), edge, n=1600, alpha=alpha).radius > 0).sum())
+    assert wrong <= stats.binom.isf(1e-6, repetitions, alpha)
+    assert wrong > 0  # and not because it never says yes
+
+
+def test_votes_that_settle_nothing_are_counted_to_the_end():
+    said = smooth(MODEL, 0.5).reaches(X[:1], float(EXACT[0]), n=777, alpha=1e-6)
+    assert said.classes.tolist() == [-1]
+    assert said.votes.sum() == 777
+
+
 def test_where_two_classes_are_equally_likely_it_abstains():
     border = torch.tensor([[0.25, 0.5]]).expand(40, 2)
     for said in (smooth(MODEL, 0.3).certify(border, n=1000), smooth(MODEL, 0.3).predict(border)):
@@ -112,6 +135,9 @@ def test_a_class_that_nobody_names_has_no_radius():
             "n=9 votes can show nothing at alpha=0.001, not even when they agree",
         ),
         (lambda: smooth(MODEL, 0.5).predict(X, n=0), "n must be >= 1, got 0"),
+        (lambda: smooth(MODEL, 0.5).reaches(X, 0.1, n=0), "n must be >= 1, got 0"),
+        (lambda: smooth(MODEL, 0.5).reaches(X, 0.1, n0=0), "n0 must be >= 1, got 0"),
+        (lambda: smooth(MODEL, 0.5).reaches(X, -0.1), "radius must be a finite number >= 0, got -0.1"),
         (lambda: smooth(nn.Unflatten(1, (2, 1)).eval(), 0.5).predict(X), "model must return logits"),
     ],
 )
