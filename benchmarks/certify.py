@@ -1,0 +1,222 @@
+"""Certificates beside their peers: the same models, images and ε, in turn in one process.
+
+Bounds first. What a bound is worth stands beside its time: the mean margin that it proves, and the share of images that
+it certifies. Then smoothing, beside its floor: the forward passes of all votes, on noise that lies ready.
+
+    python benchmarks/certify.py [--quick] [--json FILE]
+
+Peers are compared where they are installed: auto_LiRPA from its repository (the release on PyPI refuses current torch),
+and `pip install -e .[peers]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from robustcourse import (
+    PGD,
+    AdversarialTraining,
+    Estimate,
+    Linf,
+    Standard,
+    alpha_crown,
+    cnn,
+    crown,
+    crown_ibp,
+    fit,
+    ibp,
+    load,
+    mlp,
+    smooth,
+)
+from robustcourse.certify.certified import Certificate
+from robustcourse.data import Dataset
+from robustcourse.runtime import about, device, seeded, versions
+from robustcourse.threats import Threat
+from robustcourse.train import GaussianNoise, Objective
+
+Run = Callable[[], Tensor]  # once over all images: to margins (B, classes), or to booleans (B,)
+Peer = Callable[[nn.Module, Threat, Tensor, Tensor], Run]  # ImportError if missing
+Figures = dict[str, object]
+
+
+def ours(bound: Certificate, model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Run:
+    return torch.no_grad()(lambda: bound(model, x, y, threat))
+
+
+def forward(model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Run:
+    """No bound at all: the margins as they are."""
+    return torch.no_grad()(lambda: (logits := model(x)).gather(1, y[:, None]) - logits)
+
+
+def auto_lirpa(method: str, model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Run:
+    from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm
+
+    low, high = threat.hull(x)
+    options = {"optimize_bound_args": {"iteration": 20, "enable_beta_crown": False, "fix_interm_bounds": True}}
+    bounded = BoundedModule(copy.deepcopy(model), x[:1], bound_opts=options, device=x.device)
+    inputs = (BoundedTensor(x, PerturbationLpNorm(norm=float("inf"), x_L=low, x_U=high)),)
+    eye = torch.eye(model(x[:1]).shape[1], device=x.device)
+    spec = eye[y][:, None] - eye
+
+    def run() -> Tensor:
+        found, _ = bounded.compute_bounds(x=inputs, C=spec, method=method, bound_upper=False)
+        return found.detach()
+
+    return run if method == "alpha-CROWN" else torch.no_grad()(run)
+
+
+BOUNDS: dict[str, Peer] = {"forward pass": forward}
+for _bound, _method in ((ibp, "IBP"), (crown_ibp, "CROWN-IBP"), (crown, "CROWN"), (alpha_crown, "alpha-CROWN")):
+    BOUNDS |= {
+        f"{_method}, robustcourse": partial(ours, _bound),
+        f"{_method}, auto_LiRPA": partial(auto_lirpa, _method),
+    }
+
+RADIUS, VOTES, SIGMA = 0.25, 10_000, 0.25
+
+
+def votes_floor(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
+    copies = torch.rand(1000, *x.shape[1:], device=x.device)
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        for _ in range(len(x) * VOTES // len(copies)):
+            model(copies)
+        return torch.zeros(len(x), dtype=torch.bool)
+
+    return run
+
+
+def fixed(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
+    return lambda: smooth(model, SIGMA).certify(x, n=VOTES).certified(y, RADIUS)
+
+
+def sequential(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
+    return lambda: smooth(model, SIGMA).reaches(x, RADIUS, n=VOTES).certified(y, RADIUS)
+
+
+def art(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
+    from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
+
+    classes = model(x[:1]).shape[1]
+    wrapped = PyTorchRandomizedSmoothing(
+        model, nn.CrossEntropyLoss(), tuple(x.shape[1:]), classes, None, sample_size=100, scale=SIGMA, alpha=0.001
+    )
+
+    def run() -> Tensor:
+        named, radius = wrapped.certify(x.cpu().numpy(), n=VOTES, batch_size=1000)
+        return torch.as_tensor((named == y.cpu().numpy()) & (radius >= RADIUS))
+
+    return run
+
+
+SMOOTHING: dict[str, Peer] = {
+    "forward passes": votes_floor,
+    "robustcourse": fixed,
+    "robustcourse, one radius": sequential,
+    "ART": art,
+}
+
+
+def seconds(run: Run) -> tuple[float, Tensor]:
+    """On a CPU its own seconds, in which other programs do not count; on a GPU those of the clock on the wall."""
+    clock = time.perf_counter if device().type == "cuda" else time.process_time
+    start = clock()
+    found = run()
+    if device().type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - start, found
+
+
+def compare(
+    peers: dict[str, Peer], model: nn.Module, threat: Threat, x: Tensor, y: Tensor, rounds: int
+) -> dict[str, Figures]:
+    """All in turn, so that what else the machine does falls on all of them alike."""
+    result: dict[str, Figures] = {}
+    runs: dict[str, Run] = {}
+    for name, peer in peers.items():
+        try:
+            runs[name] = peer(model, threat, x, y)
+        except ImportError as error:
+            result[name] = {"missing": str(error)}
+            continue
+        found = runs[name]()  # which also warms up
+        if found.dtype == torch.bool:
+            proved, mean = found, None
+        else:
+            others = found.scatter(1, y[:, None], torch.inf).amin(1)
+            proved, mean = others > 0, float(found.mean())
+        result[name] = {"certified": Estimate.proportion(proved.cpu()), "margin": mean}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(seconds(run)[0])
+    for name, taken in times.items():
+        result[name]["ms"] = 1000 * statistics.median(taken) / len(x)
+    return {name: result[name] for name in peers}
+
+
+def show(title: str, result: dict[str, Figures]) -> None:
+    print(f"\n{title}\n{'':<28}{'ms an image':>12}{'mean margin':>13}   certified")
+    for name, f in result.items():
+        if "missing" in f:
+            print(f"{name:<28}  missing: {f['missing']}")
+        else:
+            margin = "" if f["margin"] is None else f"{f['margin']:.4f}"
+            print(f"{name:<28}{f['ms']:>12.3f}{margin:>13}   {f['certified']}", flush=True)
+
+
+def subjects(data: Dataset, epochs: int) -> dict[str, nn.Module]:
+    methods: dict[str, Objective] = {
+        "standard": Standard(),
+        "adversarial": AdversarialTraining(PGD(Linf(0.05), steps=5)),
+    }
+    networks = {"mlp, width 128": partial(mlp, width=128), "cnn, width 8, depth 2": partial(cnn, width=8, depth=2)}
+    made: dict[str, nn.Module] = {}
+    for title, build in networks.items():
+        for kind, method in methods.items():
+            # Without the normalization in front, whose shape auto_LiRPA does not take before a convolution.
+            made[f"{title}, {kind}"] = model = build(data)[1:]
+            fit(model, data, method, epochs=epochs)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a smoke test of this benchmark: its figures mean nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    arguments = parser.parse_args()
+    rounds, epochs, images, voters = (1, 1, 4, 1) if arguments.quick else (5, 20, 60, 20)
+
+    about()
+    torch.set_num_threads(1)  # the CPU's seconds count threads that wait for each other, too
+    data = load("digits")
+    x, y = data.test.x[:images], data.test.y[:images]
+    figures: Figures = {"versions": versions(), "device": str(device()), "threads": torch.get_num_threads()}
+    with seeded(0):
+        for title, model in subjects(data, epochs).items():
+            result = compare(BOUNDS, model, Linf(0.05), x, y, rounds)
+            show(f"Bounds, ε = 0.05, {title}: medians of {rounds} rounds", result)
+            figures[f"bounds, {title}"] = result
+        noisy = mlp(data, width=128)
+        fit(noisy, data, GaussianNoise(SIGMA), epochs=epochs)
+        result = compare(SMOOTHING, noisy, Linf(0), x[:voters], y[:voters], rounds)
+        show(f"Smoothing, σ = {SIGMA}, {VOTES:,} votes, L2 radius {RADIUS}", result)
+        figures["smoothing"] = result
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

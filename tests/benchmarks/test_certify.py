@@ -1,0 +1,47 @@
+"""The benchmark of certificates: what it calls certified, and that a missing peer is named."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+from robustcourse import Linf, mlp
+from tests.nets import points
+
+BENCHMARK = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/certify.py"))
+DATA = points()
+MODEL = mlp(DATA, width=8)
+X = DATA.test.x[:6]
+Y = MODEL(X).argmax(1)  # labels that the model agrees with
+
+
+def compare(peers):
+    return BENCHMARK["compare"](peers, MODEL, Linf(0.01), X, Y, 1)
+
+
+def test_bounds_of_this_package_are_ordered_and_below_the_margins():
+    peers = {name: peer for name, peer in BENCHMARK["BOUNDS"].items() if "auto_LiRPA" not in name}
+    margins = [figures["margin"] for figures in compare(peers).values()]
+    plain, boxes, mixed, tight, free = margins
+    assert boxes <= mixed <= free <= plain
+    assert tight <= free
+    assert compare(peers)["forward pass"]["certified"].value == 1
+
+
+def test_smoothing_gives_booleans_and_the_floor_makes_as_many_passes():
+    passes = []
+    hook = MODEL.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
+    result = compare({name: peer for name, peer in BENCHMARK["SMOOTHING"].items() if name != "ART"})
+    hook.remove()
+    assert sum(passes) > 2 * len(X) * BENCHMARK["VOTES"]
+    assert result["robustcourse"]["margin"] is None
+    assert 0 <= result["robustcourse"]["certified"].value <= 1
+
+
+def test_a_peer_that_is_not_installed_is_named(capsys):
+    def absent(*_):
+        raise ImportError("No module named 'peer'")
+
+    result = compare({"forward pass": BENCHMARK["BOUNDS"]["forward pass"], "peer": absent})
+    BENCHMARK["show"]("Bounds", result)
+    assert "peer                          missing: No module named 'peer'" in capsys.readouterr().out
