@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 
 from robustcourse.homework import release
 from tools import execute, format
+from tools.kernel import sockets
 
 LESSONS = sorted(Path("lessons").glob("*.ipynb"))
 BUDGET = 90  # seconds on one core
@@ -40,7 +41,7 @@ def run(notebook: NotebookNode, folder: Path, *, go_on: bool = False) -> Noteboo
     with TemporaryDirectory() as short:  # the path of a socket has room for a hundred characters
         client = NotebookClient(
             notebook,
-            config=execute.sockets(short),
+            config=sockets(short),
             kernel_name="python3",
             timeout=SMOKE_LIMIT,
             allow_errors=go_on,

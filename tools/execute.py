@@ -1,6 +1,6 @@
 """Run every lesson once: what nbval checks, what the book shows and what the records hold is this one execution.
 
-    python tools/execute.py [LESSON.ipynb ...]
+    python -m tools.execute [LESSON.ipynb ...]
 
 It works in the current folder, the root of the course, and keeps its results in the cache that Jupyter Book reads.
 A lesson runs again only if a code cell or its tags changed, or anything else that its results depend on (see `key`).
@@ -26,7 +26,8 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, CacheBundleOut
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from traitlets.config import Config
+
+from tools.kernel import sockets
 
 CACHE = Path("_build/.jupyter_cache")  # where `jupyter-book build .` looks
 RECORDS = Path("_build/records")
@@ -48,11 +49,6 @@ def key() -> str:
         for path in sorted(Path(folder).rglob("*")):
             h.update(f"{path}: {path.stat().st_size}\n".encode())
     return h.hexdigest()
-
-
-def sockets(folder: str) -> Config:
-    """Let a kernel talk through files in this folder: two that start at once could be given one network port."""
-    return Config({"KernelManager": {"transport": "ipc", "ip": str(Path(folder, "kernel"))}})
 
 
 def executed(notebook: NotebookNode) -> CacheBundleOut | None:

@@ -15,7 +15,8 @@ from nbclient.exceptions import CellExecutionError
 from robustcourse.homework import release
 from robustcourse.homework.student import LESSONS
 from tests import tiny
-from tools import execute, format
+from tools import format
+from tools.kernel import sockets
 
 LINK = "https://colab.research.google.com/github/a/b/blob/main/lessons/07-tiny.ipynb"
 BADGE = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({LINK})"
@@ -124,7 +125,7 @@ def test_the_check_tells_right_from_wrong_and_says_why(lesson, code, error):
     if code:
         tiny.cell(student, "solution").source = code
     with TemporaryDirectory() as short:
-        client = NotebookClient(student, config=execute.sockets(short), kernel_name="python3")
+        client = NotebookClient(student, config=sockets(short), kernel_name="python3")
         if error is None:
             client.execute()
         else:
