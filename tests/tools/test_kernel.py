@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty
 
 import nbformat
@@ -34,7 +35,8 @@ def deaf(monkeypatch):
 def ask(timeout):
     channel = kernel.Channel.__new__(kernel.Channel)  # without a socket
     channel.socket = None
-    return asyncio.run(channel.get_msg(timeout))
+    with ThreadPoolExecutor(1) as pool:  # this thread may have a loop already, that of the browser's tests
+        return pool.submit(asyncio.run, channel.get_msg(timeout)).result()
 
 
 @pytest.mark.parametrize("limit", [None, 600])
