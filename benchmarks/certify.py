@@ -129,14 +129,14 @@ SMOOTHING: dict[str, Peer] = {
 }
 
 
-def seconds(run: Run) -> tuple[float, Tensor]:
+def seconds(run: Run) -> float:
     """On a CPU its own seconds, in which other programs do not count; on a GPU those of the clock on the wall."""
     clock = time.perf_counter if device().type == "cuda" else time.process_time
     start = clock()
-    found = run()
+    run()
     if device().type == "cuda":
         torch.cuda.synchronize()
-    return clock() - start, found
+    return clock() - start
 
 
 def compare(
@@ -161,7 +161,7 @@ def compare(
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            times[name].append(seconds(run)[0])
+            times[name].append(seconds(run))
     for name, taken in times.items():
         result[name]["ms"] = 1000 * statistics.median(taken) / len(x)
     return {name: result[name] for name in peers}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +76,7 @@ def alpha_crown(
         raise ValueError(f"steps must be >= 0 and learning_rate > 0, got {steps} and {learning_rate}")
     with frozen(model), torch.no_grad():
         net = Net(model, x, y, threat, tight=True)
-        best = net.margins(y)
+        best, spec = net.margins(y), net.differences(y)
         slopes = [step.free(net.classes) for step in activations(net.steps)]
         if not slopes:
             return best
@@ -84,7 +84,7 @@ def alpha_crown(
         decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.98)
         for _ in range(steps):
             with torch.enable_grad():
-                found = net.lowest(net.differences(y))
+                found = net.lowest(spec)
                 optimizer.zero_grad()
                 found.sum().neg().backward()
             best = torch.maximum(best, found.detach())
@@ -92,7 +92,7 @@ def alpha_crown(
             decay.step()
             for slope in slopes:
                 slope.clamp_(0, 1)
-        return torch.maximum(best, net.lowest(net.differences(y)))
+        return torch.maximum(best, net.lowest(spec))
 
 
 class Net:
@@ -135,8 +135,7 @@ class Net:
         if self.classes > len(y):
             return lowest(self.differences(y))
         # All pairs of classes once, the same for all examples, are cheaper than those of each.
-        eye = torch.eye(self.classes, dtype=self.x.dtype, device=self.x.device)
-        pairs = (eye[:, None] - eye[None]).view(1, -1, self.classes)
+        pairs = self.differences(torch.arange(self.classes, device=y.device)).view(1, -1, self.classes)
         return lowest(pairs).unflatten(1, (self.classes, self.classes))[torch.arange(len(y), device=y.device), y]
 
     def differences(self, y: Tensor) -> Tensor:
@@ -166,6 +165,11 @@ class Step:
     rows: list[list[Step]] = field(default_factory=list)
     slope: Tensor | None = None
 
+    @cached_property
+    def lines(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The lines around an activation: the same for all functions that are pulled through it."""
+        return lines(self.layer, self.low, self.high)
+
     def pull(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Linear functions of the output, (1 or B, S, ...), as ones of the input, or as ones that lie below them."""
         if self.rows:
@@ -173,7 +177,7 @@ class Step:
             return sum(w for w, _ in parts), sum(c for _, c in parts)  # type: ignore[return-value]
         if not bends(self.layer):
             return pull(self.layer, weights, self.low.shape[1:])
-        below, above, offset = (line[:, None] for line in lines(self.layer, self.low, self.high))
+        below, above, offset = (line[:, None] for line in self.lines)
         if self.slope is not None:
             bend = flattest(self.layer)
             loose = ((self.low < 0) & (self.high > 0))[:, None]
@@ -183,7 +187,7 @@ class Step:
 
     def free(self, functions: int) -> Tensor:
         """Let the slopes of the line below be chosen, for so many functions; they begin at the least area."""
-        below, *_ = lines(self.layer, self.low, self.high)
+        below, *_ = self.lines
         start = (below == 1).to(below.dtype)[:, None]
         self.slope = start.repeat(1, functions, *[1] * (below.dim() - 1)).requires_grad_(True)
         return self.slope

@@ -118,9 +118,7 @@ class smooth:
         Raises:
             TypeError, ValueError: a wrong input, or n too small to certify anything.
         """
-        _check(n, alpha)
-        if n0 < 1:
-            raise ValueError(f"n0 must be >= 1, got {n0}")
+        _check(n, alpha, n0)
         if alpha ** (1 / n) <= 0.5:
             raise ValueError(f"n={n} votes can show nothing at alpha={alpha}, not even when they agree; use more")
         generator = generator or torch.Generator(x.device).manual_seed(0)
@@ -156,10 +154,8 @@ class smooth:
         Raises:
             TypeError, ValueError: a wrong input.
         """
-        _check(n, alpha)
+        _check(n, alpha, n0)
         check_nonnegative("radius", radius)
-        if n0 < 1:
-            raise ValueError(f"n0 must be >= 1, got {n0}")
         generator = generator or torch.Generator(x.device).manual_seed(0)
         top = self.votes(x, n0, generator).argmax(1)
         needed = float(stats.norm.cdf(radius / self.sigma))
@@ -205,8 +201,9 @@ def _at_least(hits: ArrayLike, n: int, alpha: float) -> Any:
     return np.where(hits > 0, stats.beta.ppf(alpha, np.maximum(hits, 1), n - hits + 1), 0.0)[()]
 
 
-def _check(n: int, alpha: float) -> None:
-    if n < 1:
-        raise ValueError(f"n must be >= 1, got {n}")
+def _check(n: int, alpha: float, n0: int = 1) -> None:
+    for name, number in {"n": n, "n0": n0}.items():
+        if number < 1:
+            raise ValueError(f"{name} must be >= 1, got {number}")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be in (0, 1), got {alpha}")
