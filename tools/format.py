@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from robustcourse.files import replacing
 from tools import execute
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -218,9 +218,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{path}: not canonical: run `make format`", file=sys.stderr)
             bad = True
         elif new != old:
-            temporary = path.with_suffix(".part")
-            temporary.write_text(new, encoding="utf-8")
-            os.replace(temporary, path)
+            with replacing(path) as file:
+                file.write_text(new, encoding="utf-8")
             print(f"{path}: formatted")
         for problem in problems(notebook):
             print(f"{path}: {problem}", file=sys.stderr)
