@@ -39,7 +39,7 @@ from robustcourse import (
     mlp,
     smooth,
 )
-from robustcourse.certify.certified import Certificate
+from robustcourse.certify.bounds import Bound
 from robustcourse.data import Dataset
 from robustcourse.runtime import about, device, seeded, versions
 from robustcourse.threats import Threat
@@ -50,7 +50,7 @@ Peer = Callable[[nn.Module, Threat, Tensor, Tensor], Run]  # ImportError if miss
 Figures = dict[str, object]
 
 
-def ours(bound: Certificate, model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Run:
+def ours(bound: Bound, model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Run:
     return torch.no_grad()(lambda: bound(model, x, y, threat))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -87,3 +88,8 @@ def about() -> None:
     """Print versions, device and scale: the line with which every lesson starts."""
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     print(f"{listed}\ndevice: {device()}, scale: {scale()}")
+
+
+def described(setting: object) -> str:
+    """A setting in words that are the same in every run: without the places of functions in memory."""
+    return re.sub(r" at 0x\w+", "", str(setting))

@@ -1,7 +1,19 @@
 """Certificates: proofs that no attack exists."""
 
 from robustcourse.certify.bounds import alpha_crown, crown, crown_ibp, ibp
-from robustcourse.certify.certified import certified, certified_accuracy
 from robustcourse.certify.smoothing import Smoothed, smooth
+from robustcourse.certify.verdict import Certificate, Verdict, certified, certified_accuracy, verify
 
-__all__ = ["Smoothed", "alpha_crown", "certified", "certified_accuracy", "crown", "crown_ibp", "ibp", "smooth"]
+__all__ = [
+    "Certificate",
+    "Smoothed",
+    "Verdict",
+    "alpha_crown",
+    "certified",
+    "certified_accuracy",
+    "crown",
+    "crown_ibp",
+    "ibp",
+    "smooth",
+    "verify",
+]

@@ -21,6 +21,8 @@ from robustcourse.certify.layers import ACTIVATIONS, Box, Sum, flattest, interva
 from robustcourse.checks import check_images, check_labels, check_logits, check_model, frozen
 from robustcourse.threats import Linf, Threat, dot, least_in_box
 
+# (model, x, y, threat) to lower bounds of all margins, (B, classes).
+Bound = Callable[[nn.Module, Tensor, Tensor, Threat], Tensor]
 # (1 or B, S, ...) weights of S linear functions of some layer's input, to their lowest values, (B, S).
 Lowest = Callable[[Tensor], Tensor]
 MEMORY = 2**26  # numbers that a step backwards may hold at once

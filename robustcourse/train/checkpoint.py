@@ -6,7 +6,6 @@ The tensors lie in the safetensors format, which no code can hide in; numbers an
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from robustcourse.files import replacing
+from robustcourse.runtime import described
 
 Tensors = dict[str, Tensor]
 
@@ -153,11 +153,6 @@ class Run:
             for part, all_ in parts.items()
             for name, t in all_.items()
         }
-
-
-def described(setting: object) -> str:
-    """A setting in words that are the same in every run: without the places of functions in memory."""
-    return re.sub(r" at 0x\w+", "", str(setting))
 
 
 def _under(part: str, tensors: Tensors) -> Tensors:

@@ -26,11 +26,10 @@ from robustcourse.data import Dataset, load
 from robustcourse.evaluate import report
 from robustcourse.files import replacing
 from robustcourse.models import preact_resnet, wide_resnet
-from robustcourse.runtime import device, versions
+from robustcourse.runtime import described, device, versions
 from robustcourse.threats import Linf, Threat
 from robustcourse.train.augment import CropFlip
 from robustcourse.train.average import EMA
-from robustcourse.train.checkpoint import described
 from robustcourse.train.fit import fit
 from robustcourse.train.objectives import Objective
 from robustcourse.train.schedules import Triangle
