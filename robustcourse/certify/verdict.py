@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -84,8 +85,8 @@ class Verdict:
 
     def __add__(self, other: Verdict) -> Verdict:
         """These examples, and then those."""
-        both = (torch.cat([getattr(self, name), getattr(other, name)]) for name in TENSORS)
-        return Verdict(*both, method=self.method, threat=self.threat, alpha=self.alpha)
+        both: dict[str, Any] = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in TENSORS}
+        return replace(self, **both)
 
     def __str__(self) -> str:
         by_chance = f", each proof wrong with probability {self.alpha} at most" if self.alpha else ""
@@ -194,8 +195,8 @@ def _read(path: Path, key: str) -> Verdict | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            how, tensors = file.metadata(), [file.get_tensor(name) for name in TENSORS]
-            done = Verdict(*tensors, method=how["method"], threat=how["threat"], alpha=float(how["alpha"]))
+            how, tensors = file.metadata(), {name: file.get_tensor(name) for name in TENSORS}
+            done = Verdict(**tensors, method=how["method"], threat=how["threat"], alpha=float(how["alpha"]))
     except (SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"store {path} is cut off or no store; delete it to start again") from error
     if how["key"] != key:
