@@ -21,9 +21,10 @@ from robustcourse.certify.layers import ACTIVATIONS, Box, Sum, flattest, interva
 from robustcourse.checks import check_images, check_labels, check_logits, check_model, frozen
 from robustcourse.threats import Linf, Threat, dot, least_in_box
 
-# (1 or B, S, ...) weights of S linear functions of some layer's input, to their lowest values, (B, S).
-Lowest = Callable[[Tensor], Tensor]
-MEMORY = 2**26  # numbers that a step backwards may hold at once
+# Weights of linear functions of some layer's input to their lowest values: (1 or B, S, ...) to (B, S), or, with the
+# example that each row of weights is about, (N,), (N, S, ...) to (N, S).
+Lowest = Callable[[Tensor, Tensor | None], Tensor]
+MEMORY = 2**20  # numbers that a step backwards holds at once, about: few enough to stay near the processor
 
 
 def ibp(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
@@ -118,7 +119,7 @@ class Net:
 
     def lowest(self, weights: Tensor) -> Tensor:
         """How low each linear function of the logits, weights (1 or B, S, classes), can fall: (B, S), by lines."""
-        return behind(self.steps, self._at_input)(weights)
+        return behind(self.steps, self._at_input)(weights, None)
 
     def margins(self, y: Tensor) -> Tensor:
         """Lower bounds of the margins, (B, classes): the better of boxes and lines."""
@@ -130,21 +131,21 @@ class Net:
         tail, base = self.steps[last + 1 :], self._at_input
         if last >= 0:
             low, high = (tail[0].low, tail[0].high) if tail else self.output
-            base = partial(least_in_box, low, high)
+            base = partial(in_box, low, high)
         lowest = behind(tail, base)
         if self.classes > len(y):
-            return lowest(self.differences(y))
+            return lowest(self.differences(y), None)
         # All pairs of classes once, the same for all examples, are cheaper than those of each.
         pairs = self.differences(torch.arange(self.classes, device=y.device)).view(1, -1, self.classes)
-        return lowest(pairs).unflatten(1, (self.classes, self.classes))[torch.arange(len(y), device=y.device), y]
+        return lowest(pairs, None).unflatten(1, (self.classes, self.classes))[torch.arange(len(y), device=y.device), y]
 
     def differences(self, y: Tensor) -> Tensor:
         """The margins as functions of the logits: e_y − e_k, (B, classes, classes)."""
         eye = torch.eye(self.classes, dtype=self.x.dtype, device=self.x.device)
         return eye[y][:, None] - eye[None]
 
-    def _at_input(self, weights: Tensor) -> Tensor:
-        return self.threat.least(self.x, weights)
+    def _at_input(self, weights: Tensor, at: Tensor | None) -> Tensor:
+        return self.threat.least(self.x if at is None else self.x[at], weights)
 
 
 @dataclass
@@ -170,20 +171,25 @@ class Step:
         """The lines around an activation: the same for all functions that are pulled through it."""
         return lines(self.layer, self.low, self.high)
 
-    def pull(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Linear functions of the output, (1 or B, S, ...), as ones of the input, or as ones that lie below them."""
+    def pull(self, weights: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Linear functions of the output as ones of the input, or as ones that lie below them.
+
+        Args:
+            weights: (1 or B, S, ...), or (N, S, ...) with
+            at: (N,) the example that each row is about.
+        """
         if self.rows:
-            parts = [pull_through(row, weights) for row in self.rows]
+            parts = [pull_through(row, weights, at) for row in self.rows]
             return sum(w for w, _ in parts), sum(c for _, c in parts)  # type: ignore[return-value]
         if not bends(self.layer):
             return pull(self.layer, weights, self.low.shape[1:])
-        below, above, offset = (line[:, None] for line in self.lines)
+        below, above, offset = (line[:, None] if at is None else line[at, None] for line in self.lines)
         if self.slope is not None:
             bend = flattest(self.layer)
             loose = ((self.low < 0) & (self.high > 0))[:, None]
             below = torch.where(loose, bend + (1 - bend) * self.slope, below)
-        rising, falling = weights.clamp(min=0), weights.clamp(max=0)
-        return rising * below + falling * above, dot(offset, falling)
+        falling = weights.clamp(max=0)
+        return (weights * below).addcmul_(falling, above - below), dot(offset, falling)
 
     def free(self, functions: int) -> Tensor:
         """Let the slopes of the line below be chosen, for so many functions; they begin at the least area."""
@@ -212,7 +218,7 @@ def sweep(
     steps: list[Step] = []
     for layer in layers:
         if isinstance(layer, ACTIVATIONS) and (not boxed if affine else tight):
-            box = shrunk(box, behind(steps, lowest), everywhere=affine)
+            box = shrunk(box, steps, lowest, affine)
         step = Step(layer, *box)
         if isinstance(layer, Sum):
             rows = [sweep(row, box, behind(steps, lowest), tight, boxed, affine) for row in layer.rows]
@@ -225,37 +231,54 @@ def sweep(
     return steps, box
 
 
-def shrunk(box: Box, lowest: Lowest, everywhere: bool) -> Box:
-    """A box made smaller by lines, where it matters: at neurons whose sign is open in some example, or everywhere."""
+def shrunk(box: Box, steps: list[Step], lowest: Lowest, affine: bool) -> Box:
+    """A box behind some steps, made smaller by lines.
+
+    Behind affine steps alone, at all neurons: their functions of the input are the same for all examples, and so cheap.
+    Later, where it matters: at the neurons whose sign is open, example by example.
+    """
     low, high = (end.flatten(1) for end in box)
-    count, open_ = low.shape[1], ((low < 0) & (high > 0)).any(0) | everywhere
-    if not open_.any():
+    bent = 1 + max((i for i, step in enumerate(steps) if bends(step.layer)), default=-1)
+    neurons, examples = ((low < 0) & (high > 0) | affine).T.nonzero(as_tuple=True)
+    if not len(neurons):
         return box
-    for neurons in open_.nonzero().squeeze(1).split(max(1, MEMORY // (2 * count * len(low)))):
-        one = torch.zeros(1, len(neurons), count, dtype=low.dtype, device=low.device)
-        one = one.scatter(2, neurons[None, :, None], 1.0).unflatten(2, box[0].shape[1:])
-        low = low.index_copy(1, neurons, torch.maximum(low[:, neurons], lowest(one)))
-        high = high.index_copy(1, neurons, torch.minimum(high[:, neurons], -lowest(-one)))
+    found = []
+    for part, at in zip(*(rows.split(max(1, MEMORY // (2 * low.shape[1]))) for rows in (neurons, examples)), strict=True):
+        some, which = part.unique_consecutive(return_inverse=True)
+        one = torch.zeros(1, len(some), low.shape[1], dtype=low.dtype, device=low.device)
+        one = one.scatter(2, some[None, :, None], 1.0).unflatten(2, box[0].shape[1:])
+        weights, constant = pull_through(steps[bent:], one)  # up to the last activation alike for all examples
+        weights, constant = weights[0, which, None], constant[0, which, None]
+        both = torch.cat([weights, -weights], 1)
+        found.append(behind(steps[:bent], lowest)(both, at) + torch.cat([constant, -constant], 1))
+    least, most = torch.cat(found).unbind(1)
+    low = low.index_put((examples, neurons), torch.maximum(low[examples, neurons], least))
+    high = high.index_put((examples, neurons), torch.minimum(high[examples, neurons], -most))
     return low.view_as(box[0]), torch.maximum(low, high).view_as(box[1])  # rounding must not turn a box inside out
 
 
 def behind(steps: list[Step], lowest: Lowest) -> Lowest:
     """Bounds of functions of what comes out of these steps, from bounds of functions of what goes in."""
 
-    def bound(weights: Tensor) -> Tensor:
-        weights, constant = pull_through(steps, weights)
-        return lowest(weights) + constant
+    def bound(weights: Tensor, at: Tensor | None) -> Tensor:
+        weights, constant = pull_through(steps, weights, at)
+        return lowest(weights, at) + constant
 
     return bound
 
 
-def pull_through(steps: list[Step], weights: Tensor) -> tuple[Tensor, Tensor]:
+def pull_through(steps: list[Step], weights: Tensor, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Functions of the last step's output as functions of the first one's input, with a constant, (1 or B, S)."""
     constant = weights.new_zeros(weights.shape[:2])
     for step in reversed(steps):
-        weights, more = step.pull(weights)
+        weights, more = step.pull(weights, at)
         constant = constant + more
     return weights, constant
+
+
+def in_box(low: Tensor, high: Tensor, weights: Tensor, at: Tensor | None) -> Tensor:
+    """Bounds of functions of what lies in a box, (B, ...) twice."""
+    return least_in_box(low, high, weights) if at is None else least_in_box(low[at], high[at], weights)
 
 
 def activations(steps: list[Step]) -> Iterator[Step]:
