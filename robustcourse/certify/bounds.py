@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -67,29 +68,48 @@ def crown(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
 
 
 def alpha_crown(
-    model: nn.Module, x: Tensor, y: Tensor, threat: Threat, steps: int = 20, learning_rate: float = 0.5
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    steps: int = 20,
+    learning_rate: float = 0.5,
+    joint: bool = False,
 ) -> Tensor:
     """CROWN with the best lines: the slope of each line below an activation is chosen by gradient ascent on the bound.
 
-    Arguments, result and errors are those of `ibp`; the result has no graph. The neurons' bounds are those of CROWN.
+    Arguments, result and errors are those of `ibp`; the result has no graph.
 
     Args:
         steps: ≥ 0, each a pass backwards and its gradient. The best bound on the way counts.
         learning_rate: of Adam, in units of slope, > 0.
+        joint: bound the neurons anew at each step, with slopes of their own: a set for each activation and each example
+            (but none inside of residual blocks). Else their bounds are those of CROWN.
     """
     if steps < 0 or not 0 < learning_rate < float("inf"):
         raise ValueError(f"steps must be >= 0 and learning_rate > 0, got {steps} and {learning_rate}")
     with frozen(model), torch.no_grad():
         net = Net(model, x, y, threat, tight=True)
         best, spec = net.margins(y), net.differences(y)
-        slopes = [step.free(net.classes) for step in activations(net.steps)]
+        of_margins, of_neurons = free(net.steps, net.classes), dict[int, list[Tensor]]()
+        for i, step in enumerate(net.steps):
+            if joint and isinstance(step.layer, ACTIVATIONS) and (slopes := free(net.steps[:i], 2)):
+                of_neurons[i] = slopes
+        slopes = [*of_margins, *chain.from_iterable(of_neurons.values())]
         if not slopes:
             return best
+
+        def bound() -> Tensor:
+            for i, own in of_neurons.items():
+                net.tighten(i, own)
+            tilt(net.steps, of_margins)
+            return net.lowest(spec)
+
         optimizer = torch.optim.Adam(slopes, learning_rate)
         decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.98)
         for _ in range(steps):
             with torch.enable_grad():
-                found = net.lowest(spec)
+                found = bound()
                 optimizer.zero_grad()
                 found.sum().neg().backward()
             best = torch.maximum(best, found.detach())
@@ -97,7 +117,7 @@ def alpha_crown(
             decay.step()
             for slope in slopes:
                 slope.clamp_(0, 1)
-        return torch.maximum(best, net.lowest(spec))
+        return torch.maximum(best, bound())
 
 
 class Net:
@@ -128,6 +148,15 @@ class Net:
     def margins(self, y: Tensor) -> Tensor:
         """Lower bounds of the margins, (B, classes): the better of boxes and lines."""
         return torch.maximum(self.box_margins(y), self.lowest(self.differences(y)))
+
+    def tighten(self, i: int, slopes: list[Tensor]) -> None:
+        """Make the box of an activation's inputs smaller, by lines with these slopes at the activations before it."""
+        step, before = self.steps[i], self.steps[:i]
+        tilt(before, slopes)
+        box = shrunk(
+            (step.low.detach(), step.high.detach()), before, self._at_input, False, isinstance(self.threat, Linf)
+        )
+        self.steps[i] = replace(step, low=box[0], high=box[1])
 
     def box_margins(self, y: Tensor) -> Tensor:
         """The same by boxes: of the last activation's outputs, through whatever affine layers follow it."""
@@ -190,17 +219,10 @@ class Step:
         below, above, offset = (picked(line, at)[:, None] for line in self.lines)
         if self.slope is not None:
             bend = flattest(self.layer)
-            loose = ((self.low < 0) & (self.high > 0))[:, None]
-            below = torch.where(loose, bend + (1 - bend) * self.slope, below)
+            loose = picked((self.low < 0) & (self.high > 0), at)[:, None]
+            below = torch.where(loose, bend + (1 - bend) * picked(self.slope, at), below)
         falling = weights.clamp(max=0)
         return (weights * below).addcmul_(falling, above - below), dot(offset, falling)
-
-    def free(self, functions: int) -> Tensor:
-        """Let the slopes of the line below be chosen, for so many functions; they begin at the least area."""
-        below, *_ = self.lines
-        start = (below == 1).to(below.dtype)[:, None]
-        self.slope = start.repeat(1, functions, *[1] * (below.dim() - 1)).requires_grad_(True)
-        return self.slope
 
 
 def sweep(
@@ -292,6 +314,9 @@ def seen(steps: list[Step], box: Box) -> tuple[list[Step], Lowest] | None:
         if math.prod(window.size) >= step.low[0, 0].numel():
             return None
         local.insert(0, Step(layer, window.cut(step.low, grid), window.cut(step.high, grid)))
+        if step.slope is not None:
+            functions = step.slope.shape[1]
+            local[0].slope = window.cut(step.slope.flatten(1, 2), grid).unflatten(1, (functions, -1))
         if isinstance(layer, nn.Conv2d):
             # What is before it must make nothing of the zeros around the image. Scales of the input do not, but their
             # box is as good as the threat set.
@@ -338,6 +363,18 @@ def activations(steps: list[Step]) -> Iterator[Step]:
             yield step
         for row in step.rows:
             yield from activations(row)
+
+
+def free(steps: list[Step], functions: int) -> list[Tensor]:
+    """A slope for each activation and each of so many functions, to be chosen; they begin at the least area."""
+    begin = [(step.lines[0] == 1).to(step.low.dtype)[:, None] for step in activations(steps)]
+    return [slope.repeat(1, functions, *[1] * (slope.dim() - 2)).requires_grad_(True) for slope in begin]
+
+
+def tilt(steps: list[Step], slopes: list[Tensor]) -> None:
+    """Give the activations these slopes."""
+    for step, slope in zip(activations(steps), slopes, strict=True):
+        step.slope = slope
 
 
 def bends(layer: nn.Module) -> bool:

@@ -159,6 +159,29 @@ def test_lines_gain_on_boxes_and_free_slopes_gain_on_those():
 
 
 @each_kind
+@each_threat
+def test_slopes_of_the_neurons_too_are_sound_and_no_worse(kind, threat):
+    model, x, y = build(kind), images(), torch.tensor([0, 1, 2, 3])
+    joint = alpha_crown(model, x, y, threat, joint=True)
+    assert not joint.requires_grad
+    assert (joint >= crown(model, x, y, threat) - 1e-5).all()
+    assert joint.sum() >= alpha_crown(model, x, y, threat).sum() - 1e-2
+    generator = torch.Generator().manual_seed(1)
+    found = [threat.random(x, generator) for _ in range(20)]
+    for k in range(4):
+        found.append(PGD(threat, steps=20, loss=lambda z, y, k=k: z[:, k] - z.gather(1, y[:, None])[:, 0])(model, x, y))
+    for x_adv in found:
+        assert (margins(model, x_adv, y) >= joint - 1e-4).all()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_slopes_of_the_neurons_gain(kind):
+    model, x, y = build(kind), images(n=30), torch.arange(30) % 4
+    alone, joint = (alpha_crown(model, x, y, Linf(0.1), joint=joint) for joint in (False, True))
+    assert joint.mean() > alone.mean() + 1e-3 * alone.abs().mean()
+
+
+@each_kind
 @each_bound
 def test_a_threat_of_size_zero_leaves_the_margins_as_they_are(kind, bound):
     model, x, y = build(kind), images(), torch.tensor([0, 1, 2, 3])
