@@ -3,6 +3,7 @@
 from robustcourse.certify.bounds import alpha_crown, crown, crown_ibp, ibp
 from robustcourse.certify.branch import BranchAndBound
 from robustcourse.certify.ladder import Ladder, Unsound, ladder
+from robustcourse.certify.milp import milp
 from robustcourse.certify.radius import certified_radius
 from robustcourse.certify.smoothing import Smoothed, smooth
 from robustcourse.certify.verdict import Certificate, Verdict, certified, certified_accuracy, verify
@@ -22,6 +23,7 @@ __all__ = [
     "crown_ibp",
     "ibp",
     "ladder",
+    "milp",
     "smooth",
     "verify",
 ]

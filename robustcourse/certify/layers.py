@@ -9,6 +9,7 @@ Sources: Gowal et al. 2018 (arXiv:1810.12715); Zhang et al. 2018 (arXiv:1811.008
 
 from __future__ import annotations
 
+from copy import copy
 from functools import singledispatch
 from typing import Any
 
@@ -125,6 +126,14 @@ def _how(layer: nn.Conv2d) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
 
 
+def unpadded(layer: nn.Conv2d) -> nn.Conv2d:
+    """The same convolution, of inputs that have the zeros around them already."""
+    _how(layer)
+    layer = copy(layer)
+    layer.padding = 0, 0
+    return layer
+
+
 @interval.register
 def _(layer: nn.BatchNorm2d, low: Tensor, high: Tensor) -> Box:
     one, other = layer(low), layer(high)  # a scale may be negative
@@ -150,7 +159,7 @@ def lines(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, 
     left, right = low.clamp(max=0), high.clamp(min=0)
     # Where the input has one sign, left or right is zero, and both lines are the activation itself.
     above = (right - bend * left) / (right - left).clamp_min(torch.finfo(low.dtype).tiny)
-    below = torch.where(right > -left, 1.0, bend).to(low.dtype)
+    below = torch.where((left < 0) & (right > 0), (right > -left) * (1 - bend) + bend, above)
     return below, above, (bend - above) * left
 
 
