@@ -31,7 +31,7 @@ from robustcourse.models import Normalize
 
 FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs")
 DRAWS = 12  # of the images that the learner of `trade_off` sees
-SHARED = ("d3", "nn", "attack", "base")  # in the order in which they build on each other
+SHARED = ("d3", "chance", "nn", "attack", "base", "plane")  # in the order in which they build on each other
 
 State = Mapping[str, Any]
 

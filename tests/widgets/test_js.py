@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy import special, stats
 from torch import Tensor, nn
 
 import robustcourse.widgets
 from robustcourse.attacks import FGSM, PGD
+from robustcourse.certify import smoothing
 from robustcourse.data import TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
@@ -39,6 +40,8 @@ def node(expression: str, **data: Any) -> Any:
         import * as epochs from "{(FOLDER / "epochs.mjs").as_uri()}";
         import * as worst from "{(FOLDER / "worst.mjs").as_uri()}";
         import * as tradeoff from "{(FOLDER / "tradeoff.mjs").as_uri()}";
+        import * as chance from "{(FOLDER / "chance.mjs").as_uri()}";
+        import * as plane from "{(FOLDER / "plane.mjs").as_uri()}";
         import * as moons from "{(FOLDER / "moons.mjs").as_uri()}";
         import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
         import {{ readFileSync }} from "node:fs";
@@ -345,24 +348,24 @@ def test_the_field_is_asked_row_by_row_from_below(points: tuple[Tensor, Tensor])
     net, (x, y) = plane_net(), points
     up, right = torch.meshgrid(*[torch.linspace(0, 1, 5).double()] * 2, indexing="ij")
     logits = net(torch.stack([right, up], -1).view(25, 1, 1, 2)).detach()
-    close(js("moons.field(net, 5)", net, x, y), logits[:, 1] - logits[:, 0])
+    close(js("plane.field(net, 5)", net, x, y), logits[:, 1] - logits[:, 0])
 
 
 def test_the_contour_of_a_plane_is_a_straight_line_from_side_to_side() -> None:
     up, right = torch.meshgrid(*[torch.linspace(0, 1, 9).double()] * 2, indexing="ij")
-    pieces = torch.tensor(node("moons.contour(data.values, 9)", values=(right + 2 * up - 1.3).flatten().tolist()))
+    pieces = torch.tensor(node("plane.contour(data.values, 9)", values=(right + 2 * up - 1.3).flatten().tolist()))
     assert (pieces[..., 0] + 2 * pieces[..., 1]).flatten().tolist() == pytest.approx([1.3] * 2 * len(pieces))
     # From the left side, at height 0.65, to the right side, at 0.15, without a gap.
     assert (pieces[:, 0] - pieces[:, 1]).norm(dim=1).sum() == pytest.approx(1.25**0.5)
 
 
 def test_the_contour_of_a_checkerboard_has_two_pieces_a_cell() -> None:
-    pieces = node("moons.contour([1, -1, -1, 1], 2)")
+    pieces = node("plane.contour([1, -1, -1, 1], 2)")
     assert sorted(map(sorted, pieces)) == [[[0, 0.5], [0.5, 1]], [[0.5, 0], [1, 0.5]]]
 
 
 def test_no_change_of_sign_has_no_contour() -> None:
-    assert node("moons.contour([1, 2, 3, 4], 2)") == []
+    assert node("plane.contour([1, 2, 3, 4], 2)") == []
 
 
 CLOUDS = TwoGaussians(torch.cat([torch.tensor([0.06, -0.04, 0.02]), torch.zeros(20)]), sigma=0.05)
@@ -374,7 +377,37 @@ def right(w: Tensor, eps: float) -> float:
 
 @pytest.mark.parametrize("z", [-40, -8.1, -6.5, -1.5, -1e-9, 0, 0.3, 2, 7.9, 9])
 def test_the_share_below_z(z: float) -> None:
-    assert node("tradeoff.below(data.z)", z=z) == pytest.approx(0.5 * math.erfc(-z / math.sqrt(2)), abs=1e-14)
+    assert node("chance.below(data.z)", z=z) == pytest.approx(0.5 * math.erfc(-z / math.sqrt(2)), abs=1e-14)
+
+
+def test_the_number_below_which_a_share_lies() -> None:
+    shares = [1e-9, 0.001, 0.3, 0.5, 0.501, 0.975, 0.99993, 1 - 1e-9]
+    got = node("data.shares.map(chance.quantile)", shares=shares)
+    assert got == pytest.approx([float(stats.norm.ppf(p)) for p in shares], abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 10, 100, 3000, 100_000])
+def test_the_least_share_is_that_of_the_package(n: int) -> None:
+    hits = sorted({0, 1, n // 3, n // 2, n - n // 50, n - 1, n})
+    for alpha in (0.001, 0.05):
+        got = node("data.hits.map((k) => chance.leastShare(k, data.n, data.alpha))", hits=hits, n=n, alpha=alpha)
+        assert got == pytest.approx(smoothing._at_least(hits, n, alpha).tolist(), abs=1e-9)
+
+
+def test_the_incomplete_beta_function() -> None:
+    cases = [[x, a, b] for x in (0, 1e-6, 0.2, 0.5, 0.9999, 1) for a in (0.5, 3, 80, 5000) for b in (1, 2.5, 300)]
+    got = node("data.cases.map((c) => chance.beta(...c))", cases=cases)
+    assert got == pytest.approx([float(special.betainc(a, b, x)) for x, a, b in cases], abs=1e-10)
+
+
+def test_the_noise_of_a_page_is_normal_and_the_same_each_time() -> None:
+    code = "data.seeds.map((seed) => chance.normals(20_001, seed))"
+    one, other, again = node(code, seeds=[0, 1, 0])
+    assert one == again
+    for drawn in (one, other):
+        assert stats.kstest(drawn, "norm").pvalue > 0.01
+    assert abs(stats.pearsonr(one, other).statistic) < 0.03
+    assert abs(stats.pearsonr(one[:-1], one[1:]).statistic) < 0.03
 
 
 @pytest.mark.parametrize("eps", [0, 0.01, 0.03])
