@@ -29,7 +29,7 @@ from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 
-FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs")
+FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs", "noise")
 DRAWS = 12  # of the images that the learner of `trade_off` sees
 SHARED = ("d3", "chance", "nn", "attack", "base", "plane")  # in the order in which they build on each other
 
@@ -191,11 +191,9 @@ def minimax(model: nn.Sequential, split: Split, eps: float = 0.08, learning_rate
         raise ValueError(f"eps must be in [0, 0.2], got {eps}")
     if not 0 < learning_rate < float("inf"):
         raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}")
-    network = encode(model, split.x[:1])
+    network = _of_two_classes(encode(model, split.x[:1]))
     if any(layer["type"] == "conv2d" for layer in network["layers"]):
         raise TypeError("the page cannot train Conv2d; allowed are Normalize, Flatten, Linear and ReLU")
-    if network["classes"] != 2:
-        raise ValueError(f"model must have two classes, got {network['classes']}")
     return Live(
         "moons",
         {
@@ -293,6 +291,47 @@ def epoch_slider(runs: Mapping[str, Mapping[str, Mapping[int, Estimate]]]) -> Li
     )
 
 
+def noise_cloud(
+    model: nn.Sequential,
+    point: tuple[float, float] = (0.5, 0.5),
+    sigma: float = 0.1,
+    n: int = 1000,
+    alpha: float = 0.001,
+) -> Live:
+    """Randomized smoothing in the plane: noise around a point, its votes, and what they certify: lesson 08's figure.
+
+    As in `smooth.certify`, a first hundred votes choose the class, and n further ones bound its share from below.
+
+    Args:
+        model: from points of the unit square, (B, 1, 1, 2), to two classes.
+        point, sigma, n: where the reader starts: a point in [0, 1]², the spread of the noise in [0.01, 0.4], and the
+            number of votes, one of 10, 30, 100, …, 100,000.
+        alpha: probability at most with which a radius is wrong, in [0.001, 0.1].
+
+    Raises:
+        TypeError: the model has a layer that the page cannot compute.
+        ValueError: the model has other than two classes, or a number is out of range.
+    """
+    if len(point) != 2 or not all(0 <= value <= 1 for value in point):
+        raise ValueError(f"point must be two numbers in [0, 1], got {point}")
+    if not 0.01 <= sigma <= 0.4:
+        raise ValueError(f"sigma must be in [0.01, 0.4], got {sigma}")
+    if n not in (counts := [3**odd * 10**k for k in range(1, 6) for odd in (0, 1)][:-1]):
+        raise ValueError(f"n must be one of {', '.join(map(str, counts))}, got {n}")
+    if not 0.001 <= alpha <= 0.1:
+        raise ValueError(f"alpha must be in [0.001, 0.1], got {alpha}")
+    network = _of_two_classes(encode(model, torch.zeros(1, 1, 1, 2)))
+    return Live(
+        "noise",
+        {"network": network, "point": list(map(float, point)), "sigma": float(sigma), "n": n, "alpha": float(alpha)},
+        title="A vote under noise, and how far it holds",
+        alt="A point in the plane between two classes, and a cloud of noise around it: each dot votes for the class of "
+        "its place. Sliders move the point, the spread of the noise and the number of votes. A circle shows the "
+        "radius that the votes certify, a thin one the largest that so many votes can show; a curve shows both over "
+        "the number of votes.",
+    )
+
+
 def _run(name: str, curves: Mapping[str, Mapping[int, Estimate]]) -> dict[str, Any]:
     if not 2 <= len(curves) <= 4:
         raise ValueError(f"runs[{name!r}] must hold two to four curves, got {len(curves)}")
@@ -375,6 +414,12 @@ def encode(model: nn.Module, x: Tensor) -> dict[str, Any]:
     if h.dim() != 2:
         raise ValueError(f"model must return logits of shape (B, classes), got {tuple(h.shape)}")
     return {"shape": list(x.shape[1:]), "classes": h.shape[1], "layers": layers}
+
+
+def _of_two_classes(network: dict[str, Any]) -> dict[str, Any]:
+    if network["classes"] != 2:
+        raise ValueError(f"model must have two classes, got {network['classes']}")
+    return network
 
 
 def _layer(layer: nn.Module, x: Tensor) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def node(expression: str, **data: Any) -> Any:
         import * as tradeoff from "{(FOLDER / "tradeoff.mjs").as_uri()}";
         import * as chance from "{(FOLDER / "chance.mjs").as_uri()}";
         import * as plane from "{(FOLDER / "plane.mjs").as_uri()}";
+        import * as noise from "{(FOLDER / "noise.mjs").as_uri()}";
         import * as moons from "{(FOLDER / "moons.mjs").as_uri()}";
         import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
         import {{ readFileSync }} from "node:fs";
@@ -494,6 +495,42 @@ def test_best_epoch_and_largest_fall(values: list[float]) -> None:
 def test_the_sentence_about_an_epoch(value: list[float], e: int, says: str) -> None:
     pieces = node("epochs.sentence(data)", epochs=[4, 8, 12, 16][: len(value)], e=e, name="PGD", value=value)
     assert "".join(pieces).replace("\xa0", " ") == says
+
+
+def test_votes_under_noise(points: tuple[Tensor, Tensor]) -> None:
+    net, (x, y) = plane_net(), points
+    zero, one = net(torch.tensor([0.4, 0.6]).double().view(1, 1, 1, 2))[0].tolist()
+    net[-1].bias.data[1] -= one - zero  # the border runs through the point
+    net.half().double()
+    looks = torch.randn(500, 2, generator=torch.Generator().manual_seed(6)).double()
+    code = "noise.vote(net, data.point, 0.3, Float64Array.from(data.looks))"
+    got = js(code, net, x, y, point=[0.4, 0.6], looks=looks.flatten().tolist())
+    want = net((torch.tensor([0.4, 0.6]).double() + 0.3 * looks).view(-1, 1, 1, 2)).argmax(1)
+    assert 50 < sum(got) < 450
+    assert got == want.tolist()
+
+
+@pytest.mark.parametrize("n", [10, 1000, 100_000])
+def test_what_votes_certify_is_what_the_package_certifies(n: int) -> None:
+    for hits in (0, n // 2, 3 * n // 4, n):
+        low = float(smoothing._at_least(hits, n, 0.001))
+        got = node("noise.certified(data.hits, data.n, 0.25, 0.001)", hits=hits, n=n)
+        assert got["low"] == pytest.approx(low, abs=1e-9)
+        assert got["radius"] == pytest.approx(max(0.0, 0.25 * float(stats.norm.ppf(low))), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("hits", "low", "radius", "says"),
+    [
+        (644, 0.5962, 0.0244, "at least 59.6 %. Certified radius 0.024; n could show 0.246 at most."),
+        (1000, 0.9931, 0.2462, "at least 99.3 %. Certified radius 0.246; all that n can show."),
+        (510, 0.4611, 0, "at least 46.1 %. Abstain: that is not surely more than half."),
+    ],
+)
+def test_the_sentence_about_votes(hits: int, low: float, radius: float, says: str) -> None:
+    sent = {"top": 1, "n": 1000, "hits": hits, "low": low, "radius": radius, "sigma": 0.1, "limit": 0.2462}
+    got = "".join(node("noise.sentence(data)", **sent)).replace("\xa0", " ")
+    assert got == f"σ = 0.10, {hits:,} of 1,000 votes for square: its share is {says}"
 
 
 @pytest.mark.parametrize("figure", FIGURES)

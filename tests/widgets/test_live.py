@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
-from robustcourse.widgets import Live, attack_lab, epoch_slider, minimax, trade_off, two_walls, worst_case
+from robustcourse.widgets import (
+    Live,
+    attack_lab,
+    epoch_slider,
+    minimax,
+    noise_cloud,
+    trade_off,
+    two_walls,
+    worst_case,
+)
 from robustcourse.widgets.live import FIGURES, encode, numbers, script
 
 
@@ -274,6 +283,35 @@ def test_minimax_trains_no_convolution() -> None:
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(2, 2))
     with pytest.raises(TypeError, match="the page cannot train Conv2d; allowed are Normalize, Flatten, Linear and"):
         minimax(model, split)
+
+
+def test_noise_cloud_state() -> None:
+    model, _ = plane()
+    figure = noise_cloud(model, point=(0.25, 1), sigma=0.2, n=30_000, alpha=0.01)
+    state = dict(figure.state)
+    assert state.pop("network") == encode(model, torch.zeros(1, 1, 1, 2))
+    assert (figure.figure, state) == ("noise", {"point": [0.25, 1], "sigma": 0.2, "n": 30_000, "alpha": 0.01})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"point": (0.5,)}, r"point must be two numbers in \[0, 1\], got \(0.5,\)"),
+        ({"point": (0.5, 1.1)}, r"point must be two numbers in \[0, 1\], got \(0.5, 1.1\)"),
+        ({"sigma": 0.0}, r"sigma must be in \[0.01, 0.4\], got 0.0"),
+        ({"sigma": float("nan")}, r"sigma must be in \[0.01, 0.4\], got nan"),
+        ({"n": 200}, "n must be one of 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, got 200"),
+        ({"alpha": 0.0001}, r"alpha must be in \[0.001, 0.1\], got 0.0001"),
+    ],
+)
+def test_noise_that_does_not_fit(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        noise_cloud(plane()[0], **wrong)
+
+
+def test_noise_cloud_wants_two_classes() -> None:
+    with pytest.raises(ValueError, match="model must have two classes, got 3"):
+        noise_cloud(plane(classes=3)[0])
 
 
 def over_epochs(*values: float, every: int = 1, unit: str = "%") -> dict[int, Estimate]:
