@@ -3,6 +3,7 @@
 from robustcourse.widgets.live import (
     Live,
     attack_lab,
+    bounds_flow,
     epoch_slider,
     minimax,
     noise_cloud,
@@ -14,6 +15,7 @@ from robustcourse.widgets.live import (
 __all__ = [
     "Live",
     "attack_lab",
+    "bounds_flow",
     "epoch_slider",
     "minimax",
     "noise_cloud",

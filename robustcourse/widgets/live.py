@@ -29,9 +29,9 @@ from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 
-FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs", "noise")
+FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs", "noise", "flow")
 DRAWS = 12  # of the images that the learner of `trade_off` sees
-SHARED = ("d3", "chance", "nn", "attack", "base", "plane")  # in the order in which they build on each other
+IMPORT = re.compile(r'^import [^;]* from "\./([a-z0-9]+)\.mjs";\n', flags=re.MULTILINE)
 
 State = Mapping[str, Any]
 
@@ -76,10 +76,19 @@ class Live:
 
 
 def script(figure: str) -> str:
-    """The modules of a figure as one script: in order, without the imports between them."""
+    """A figure's module behind those that it builds on, as one script without the imports between them."""
     folder = resources.files("robustcourse.widgets")
-    modules = [folder.joinpath(f"{name}.mjs").read_text("utf-8") for name in (*SHARED, figure)]
-    return re.sub(r'^import [^;]* from "\./[a-z0-9]+\.mjs";\n', "", "\n".join(modules), flags=re.MULTILINE)
+    modules: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = folder.joinpath(f"{name}.mjs").read_text("utf-8")
+        for other in IMPORT.findall(text):
+            if other not in modules:
+                add(other)
+        modules[name] = IMPORT.sub("", text)
+
+    add(figure)
+    return "\n".join(modules.values())
 
 
 def two_walls(models: Mapping[str, nn.Module], split: Split, count: int = 100, eps_max: float = 0.3) -> Live:
@@ -291,6 +300,82 @@ def epoch_slider(runs: Mapping[str, Mapping[str, Mapping[int, Estimate]]]) -> Li
     )
 
 
+def bounds_flow(
+    model: nn.Sequential,
+    point: tuple[float, float] = (0.5, 0.5),
+    label: int = 0,
+    eps: float = 0.1,
+    eps_max: float = 0.3,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Live:
+    """Bounds running through a tiny network, by boxes and by lines, and neurons to split: lesson 07's figure.
+
+    The page computes in double precision with the weights as they are.
+
+    Args:
+        model: Flatten or not, then Linear and ReLU in turn, beginning and ending with Linear: from two numbers to two
+            logits, through one to three hidden layers of at most four neurons.
+        point: where the reader starts, between low and high.
+        label: class of the margin, 0 or 1: its logit less the other one.
+        eps, eps_max: where the slider of ε (L∞) stands at first, and its right end.
+        low, high: range of both inputs. What lies outside of it is no part of the box around the point.
+
+    Raises:
+        TypeError: the model has other layers.
+        ValueError: the layers have other sizes, a weight is not finite, or a number is out of range.
+    """
+    if not -float("inf") < low < high < float("inf"):
+        raise ValueError(f"low must be below high, both finite, got {low} and {high}")
+    if len(point) != 2 or not all(low <= value <= high for value in point):
+        raise ValueError(f"point must be two numbers in [{low}, {high}], got {point}")
+    if label not in (0, 1):
+        raise ValueError(f"label must be 0 or 1, got {label}")
+    if not 0 <= eps <= eps_max <= high - low or eps_max == 0:
+        raise ValueError(f"eps must be in [0, eps_max], and eps_max in (0, {high - low}], got {eps} and {eps_max}")
+    return Live(
+        "flow",
+        {
+            "layers": _tiny(model, label),
+            "point": list(map(float, point)),
+            "label": label,
+            "eps": float(eps),
+            "epsMax": float(eps_max),
+            "low": float(low),
+            "high": float(high),
+        },
+        title="Bounds running through a tiny network",
+        alt="A network with two inputs, a few neurons and a margin. Sliders move the inputs and the size ε of the box "
+        "around them. At each neuron stand the intervals that boxes and lines prove, and what is reached. Neurons "
+        "whose sign is open can be split; a picture of the inputs shows the cases, a chart the bounds of the margin.",
+    )
+
+
+def _tiny(model: nn.Module, label: int) -> list[dict[str, Any]]:
+    """The Linear layers of a tiny network, the last one as the margin of a class."""
+    parts = list(model) if isinstance(model, nn.Sequential) else [model]
+    parts = parts[isinstance(parts[0], nn.Flatten) :] if parts else parts
+    kinds = [nn.ReLU if k % 2 else nn.Linear for k in range(len(parts))]
+    if len(parts) % 2 == 0 or not all(map(isinstance, parts, kinds)):
+        raise TypeError(f"model must be Linear and ReLU in turn, Linear first and last, got {model}")
+    layers = parts[::2]
+    sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
+    if sizes[0] != 2 or sizes[-1] != 2 or not 2 <= len(layers) <= 4 or max(sizes) > 4:
+        raise ValueError(
+            "model must have 2 inputs, one to three hidden layers of at most 4 neurons, and 2 logits, "
+            f"got sizes {sizes}"
+        )
+    made = []
+    for layer in layers:
+        weight, bias = (part.detach().double().cpu() for part in (layer.weight, _bias(layer)))
+        if not (weight.isfinite().all() and bias.isfinite().all()):
+            raise ValueError("model must have finite weights")
+        if layer is layers[-1]:
+            weight, bias = (part[[label]] - part[[1 - label]] for part in (weight, bias))
+        made.append({"weight": weight.tolist(), "bias": bias.tolist()})
+    return made
+
+
 def noise_cloud(
     model: nn.Sequential,
     point: tuple[float, float] = (0.5, 0.5),
@@ -433,19 +518,22 @@ def _layer(layer: nn.Module, x: Tensor) -> dict[str, Any]:
         case nn.ReLU():
             return {"type": "relu"}
         case nn.Linear() if x.dim() == 2:
-            return {"type": "linear", **_weights(layer, layer.out_features)}
+            return {"type": "linear", **_weights(layer)}
         case nn.Conv2d(dilation=(1, 1), groups=1, padding_mode="zeros") if not isinstance(layer.padding, str):
             sides = {"kernel": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
-            return {"type": "conv2d", **_weights(layer, layer.out_channels), **{k: list(v) for k, v in sides.items()}}
+            return {"type": "conv2d", **_weights(layer), **{k: list(v) for k, v in sides.items()}}
     raise TypeError(
         f"the page cannot compute {layer} on an input of shape {tuple(x.shape)}; allowed are Normalize, Flatten, ReLU, "
         "Linear after Flatten, and Conv2d with numbers as zero padding, no dilation and no groups"
     )
 
 
-def _weights(layer: nn.Linear | nn.Conv2d, outputs: int) -> dict[str, str]:
-    bias = torch.zeros(outputs) if layer.bias is None else layer.bias
-    return {"weight": numbers(layer.weight), "bias": numbers(bias)}
+def _weights(layer: nn.Linear | nn.Conv2d) -> dict[str, str]:
+    return {"weight": numbers(layer.weight), "bias": numbers(_bias(layer))}
+
+
+def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    return layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
 
 
 def numbers(values: Tensor) -> str:
