@@ -1,13 +1,14 @@
 """Certificates: proofs that no attack exists."""
 
 from robustcourse.certify.bounds import alpha_crown, crown, crown_ibp, ibp
-from robustcourse.certify.smoothing import Smoothed, smooth
+from robustcourse.certify.smoothing import Smoothed, Votes, smooth
 from robustcourse.certify.verdict import Certificate, Verdict, certified, certified_accuracy, verify
 
 __all__ = [
     "Certificate",
     "Smoothed",
     "Verdict",
+    "Votes",
     "alpha_crown",
     "certified",
     "certified_accuracy",
