@@ -2,6 +2,7 @@
 
 from robustcourse.certify.bounds import alpha_crown, crown, crown_ibp, ibp
 from robustcourse.certify.smoothing import Smoothed, Votes, smooth
+from robustcourse.certify.stretch import lipschitz
 from robustcourse.certify.verdict import Certificate, Verdict, certified, certified_accuracy, verify
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "crown",
     "crown_ibp",
     "ibp",
+    "lipschitz",
     "smooth",
     "verify",
 ]
