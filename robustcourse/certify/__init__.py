@@ -5,7 +5,8 @@ from robustcourse.certify.branch import BranchAndBound
 from robustcourse.certify.ladder import Ladder, Unsound, ladder
 from robustcourse.certify.milp import milp
 from robustcourse.certify.radius import certified_radius
-from robustcourse.certify.smoothing import Smoothed, smooth
+from robustcourse.certify.smoothing import Smoothed, Votes, smooth
+from robustcourse.certify.stretch import lipschitz
 from robustcourse.certify.verdict import Certificate, Verdict, certified, certified_accuracy, verify
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Smoothed",
     "Unsound",
     "Verdict",
+    "Votes",
     "alpha_crown",
     "certified",
     "certified_accuracy",
@@ -23,6 +25,7 @@ __all__ = [
     "crown_ibp",
     "ibp",
     "ladder",
+    "lipschitz",
     "milp",
     "smooth",
     "verify",

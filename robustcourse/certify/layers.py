@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from robustcourse.models import Normalize
+from robustcourse.models import MaxMin, Normalize
 from robustcourse.models.residual import Block
 
 Box = tuple[Tensor, Tensor]  # low, high: (B, ...) each
@@ -35,7 +35,7 @@ class Sum(nn.Module):
 
 
 def unrolled(module: nn.Module) -> list[nn.Module]:
-    """The layers of a network in a row: what is inside its sequences, and a residual block as a `Sum`."""
+    """The layers of a network in a row: what is inside its sequences; a residual block, and `MaxMin`, as a `Sum`."""
     if isinstance(module, nn.Sequential):
         return [layer for part in module for layer in unrolled(part)]
     if isinstance(module, Block):
@@ -43,7 +43,31 @@ def unrolled(module: nn.Module) -> list[nn.Module]:
         if module.shortcut is None:
             return [Sum([*first, *rest], [])]
         return [*first, Sum(rest, [module.shortcut])]
+    if isinstance(module, MaxMin):  # max(a, b) is b + relu(a − b), and min(a, b) is a − relu(a − b)
+        return [Sum([Difference(), nn.ReLU(), Mirrored()], [Swapped()])]
     return [module]
+
+
+class Difference(nn.Module):
+    """(a, b) to a − b, for the halves of the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, 1)
+        return a - b
+
+
+class Mirrored(nn.Module):
+    """r to (r, −r)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, -x], 1)
+
+
+class Swapped(nn.Module):
+    """(a, b) to (b, a)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([*reversed(x.chunk(2, 1))], 1)
 
 
 @singledispatch
@@ -83,8 +107,19 @@ def _ends(layer: nn.Module, low: Tensor, high: Tensor) -> Box:
 
 
 # Where no output falls when an input rises, the ends of the box go to its ends.
-for _rising in (nn.ReLU, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity, nn.Dropout, Normalize):
+for _rising in (nn.ReLU, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity, nn.Dropout, Normalize, Swapped):
     interval.register(_rising, _ends)
+
+
+@interval.register
+def _(layer: Difference, low: Tensor, high: Tensor) -> Box:
+    (low_a, low_b), (high_a, high_b) = low.chunk(2, 1), high.chunk(2, 1)
+    return low_a - high_b, high_a - low_b
+
+
+@interval.register
+def _(layer: Mirrored, low: Tensor, high: Tensor) -> Box:
+    return torch.cat([low, -high], 1), torch.cat([high, -low], 1)
 
 
 @interval.register

@@ -8,11 +8,13 @@ from robustcourse.train.curriculum import Curriculum
 from robustcourse.train.fit import Diverged, fit
 from robustcourse.train.free import Free
 from robustcourse.train.hold_out import HoldOut
+from robustcourse.train.lipschitz import LipschitzMargin
 from robustcourse.train.mart import MART
 from robustcourse.train.objectives import AdversarialTraining, Objective, Robust, Standard
 from robustcourse.train.penalties import GaussianNoise, GradientPenalty, SpectralPenalty
 from robustcourse.train.schedules import Steps, Triangle, constant, cosine
 from robustcourse.train.single_step import NFGSM, fast
+from robustcourse.train.smoothing import Consistency, SmoothAdv
 from robustcourse.train.trades import TRADES
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "SWA",
     "TRADES",
     "AdversarialTraining",
+    "Consistency",
     "CropFlip",
     "Curriculum",
     "Diverged",
@@ -31,8 +34,10 @@ __all__ = [
     "GradientPenalty",
     "History",
     "HoldOut",
+    "LipschitzMargin",
     "Objective",
     "Robust",
+    "SmoothAdv",
     "SpectralPenalty",
     "Standard",
     "Steps",

@@ -15,7 +15,7 @@ from robustcourse import L1, L2, PGD, Linf, mlp
 from robustcourse.attacks import margin_loss
 from robustcourse.certify import alpha_crown, bounds, crown, crown_ibp, ibp
 from robustcourse.certify.layers import Sum, interval, pull, unrolled
-from robustcourse.models import Normalize, preact_resnet
+from robustcourse.models import MaxMin, Normalize, preact_resnet
 from robustcourse.models.residual import Block
 from tests.nets import points
 
@@ -51,6 +51,10 @@ def build(kind, seed=0):
             *[nn.Conv2d(4, 4, 2, groups=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Dropout(), nn.Flatten()],
             *[nn.Linear(4, 4), nn.Identity()],
         ],
+        "sorted": [
+            *[nn.Conv2d(1, 4, 3, stride=2, padding=1), MaxMin(), nn.Flatten(), nn.Linear(36, 10), MaxMin()],
+            *[nn.Linear(10, 4)],
+        ],
         "residual": [
             *[nn.Conv2d(1, 4, 3, padding=1), Block(4, 4, 1), nn.Sequential(Block(4, 6, 2)), nn.BatchNorm2d(6)],
             *[nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)],
@@ -65,7 +69,7 @@ def build(kind, seed=0):
     return net.eval()
 
 
-KINDS = ["mlp", "no bias", "leaky", "ends in relu", "cnn", "pooled", "residual"]
+KINDS = ["mlp", "no bias", "leaky", "ends in relu", "cnn", "pooled", "sorted", "residual"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -109,6 +113,13 @@ def test_one_hidden_neuron_by_hand():
     # Now f_0 − f_1 = 1 + relu(h) ≥ 1. The line of equal areas has slope 0 here, and any steeper one is worse.
     for bound in ALL:
         torch.testing.assert_close(bound(net, x, y, threat), torch.tensor([[0.0, 1.0]]))
+
+
+def test_sorting_is_affine_layers_and_a_relu():
+    for shape in ((4, 6), (4, 6, 3, 2)):
+        z = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        ((difference, relu, mirrored), (swapped,)) = unrolled(MaxMin())[0].rows
+        torch.testing.assert_close(mirrored(relu(difference(z))) + swapped(z), MaxMin()(z))
 
 
 @each_kind
