@@ -3,8 +3,11 @@
 from robustcourse.train.augment import CropFlip
 from robustcourse.train.average import EMA, SWA
 from robustcourse.train.awp import AWP
+from robustcourse.train.certified import IBP, MTLIBP, SABR, CrownIBP, Ramp
 from robustcourse.train.checkpoint import History
 from robustcourse.train.curriculum import Curriculum
+from robustcourse.train.denoise import Denoiser, Denoising, Stability
+from robustcourse.train.distill import ARD, RSLAD
 from robustcourse.train.fit import Diverged, fit
 from robustcourse.train.free import Free
 from robustcourse.train.hold_out import HoldOut
@@ -16,15 +19,23 @@ from robustcourse.train.single_step import NFGSM, fast
 from robustcourse.train.trades import TRADES
 
 __all__ = [
+    "ARD",
     "AWP",
     "EMA",
+    "IBP",
     "MART",
+    "MTLIBP",
     "NFGSM",
+    "RSLAD",
+    "SABR",
     "SWA",
     "TRADES",
     "AdversarialTraining",
     "CropFlip",
+    "CrownIBP",
     "Curriculum",
+    "Denoiser",
+    "Denoising",
     "Diverged",
     "Free",
     "GaussianNoise",
@@ -32,8 +43,10 @@ __all__ = [
     "History",
     "HoldOut",
     "Objective",
+    "Ramp",
     "Robust",
     "SpectralPenalty",
+    "Stability",
     "Standard",
     "Steps",
     "Triangle",
