@@ -10,6 +10,7 @@ interrupted, and writes down what came out. Several GPUs:
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import time
 from collections.abc import Callable
@@ -28,8 +29,9 @@ from robustcourse.certify.certified import Certificate
 from robustcourse.data import Dataset, load
 from robustcourse.evaluate import Estimate, correct
 from robustcourse.files import replacing
-from robustcourse.models import cnn, preact_resnet, wide_resnet
-from robustcourse.runtime import device, versions
+from robustcourse.models import preact_resnet, wide_resnet
+from robustcourse.models.networks import assemble
+from robustcourse.runtime import device, seeded, versions
 from robustcourse.threats import Linf, Threat
 from robustcourse.train.augment import CropFlip
 from robustcourse.train.average import EMA
@@ -75,12 +77,20 @@ def _trades(threat: Threat, beta: float, steps: int) -> TRADES:
     return TRADES(PGD(threat, steps=steps, step_size=2 * threat.eps / steps), beta)
 
 
+def _small(data: Dataset) -> nn.Module:
+    # The small network of Gowal et al. 2018: strides in place of pooling, and nothing that intervals dislike.
+    with seeded(0):
+        inside = 32 * math.prod((side - 4) // 2 - 2 for side in data.shape[1:])
+        seeing = [nn.Conv2d(data.shape[0], 16, 4, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 4), nn.ReLU(), nn.Flatten()]
+        return assemble(data, *seeing, nn.Linear(inside, 100), nn.ReLU(), nn.Linear(100, data.classes))
+
+
 def _provable(eps: float) -> Recipe:
-    # Of the size of the small network of Gowal et al. 2018, who certify 97.77 % at 0.1 and 91.95 % at 0.3 with a large
-    # one; 94.02 % at 0.3 in Lyu et al. 2021. Intervals want Adam, a low learning rate, and full precision.
+    # With networks many times as large Gowal et al. certify 97.77 % at 0.1 and 91.95 % at 0.3, Lyu et al. 2021 94.02 %
+    # at 0.3. Intervals want Adam, a low learning rate, and full precision.
     return Recipe(
-        *("mnist", partial(cnn, width=16, depth=3), Linf(eps), IBP, None),
-        epochs=100, learning_rate=2e-3, optimizer=ADAM, bf16=False, certificate=ibp,
+        *("mnist", _small, Linf(eps), IBP, None),
+        epochs=100, learning_rate=2e-3, batch_size=128, optimizer=ADAM, bf16=False, certificate=ibp,
     )  # fmt: skip
 
 
