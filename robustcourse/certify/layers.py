@@ -124,8 +124,8 @@ def _(layer: Mirrored, low: Tensor, high: Tensor) -> Box:
 
 @interval.register
 def _(layer: nn.Linear, low: Tensor, high: Tensor) -> Box:
-    middle = F.linear((low + high) / 2, layer.weight, layer.bias)
-    reach = F.linear((high - low) / 2, layer.weight.abs())
+    middle = F.linear((low + high) * 0.5, layer.weight, layer.bias)
+    reach = F.linear((high - low) * 0.5, layer.weight.abs())
     return middle - reach, middle + reach
 
 
@@ -140,8 +140,8 @@ def _(layer: nn.Linear, weights: Tensor, shape: torch.Size) -> tuple[Tensor, Ten
 @interval.register
 def _(layer: nn.Conv2d, low: Tensor, high: Tensor) -> Box:
     how = _how(layer)
-    middle = F.conv2d((low + high) / 2, layer.weight, layer.bias, **how)
-    reach = F.conv2d((high - low) / 2, layer.weight.abs(), **how)
+    middle = F.conv2d((low + high) * 0.5, layer.weight, layer.bias, **how)
+    reach = F.conv2d((high - low) * 0.5, layer.weight.abs(), **how)
     return middle - reach, middle + reach
 
 

@@ -48,6 +48,16 @@ def test_smoothing_gives_booleans_and_the_floor_makes_as_many_passes():
     hook.remove()
 
 
+def test_a_step_of_every_training_method_is_measured_and_trains(capsys):
+    run = BENCHMARK["step"](lambda data: mlp(data, width=8), BENCHMARK["TRAINING"]["IBP"], DATA)
+    assert run() > run()
+    result = BENCHMARK["train"](lambda data: mlp(data, width=8), DATA, 3)
+    assert list(result) == list(BENCHMARK["TRAINING"])
+    assert result["standard"]["time"] == 1 < result["MTL-IBP, PGD-7"]["time"]
+    BENCHMARK["show_training"]("A step", result)
+    assert "CROWN-IBP, half lines" in capsys.readouterr().out
+
+
 def test_a_peer_that_is_not_installed_is_named(capsys):
     def absent(*_):
         raise ImportError("No module named 'peer'")
