@@ -32,8 +32,9 @@ function flow(ui, state) {
   const button = (text, onclick) => h("button", { type: "button", onclick: () => (onclick(), draw()) }, text);
   const all = button("Split every open neuron", () => openNow.forEach((neuron) => splits.add(neuron)));
   const none = button("Undo all splits", () => splits.clear());
+  const signed = ([k, i], sign) => `${name(k, i)}\u00a0${sign > 0 ? "+" : "−"}`;
   const signsOf = ({ signs }) =>
-    hidden.filter(([k, i]) => signs[k][i]).map(([k, i]) => `${name(k, i)}\u00a0${signs[k][i] > 0 ? "+" : "−"}`).join(", ");
+    hidden.filter(([k, i]) => signs[k][i]).map(([k, i]) => signed([k, i], signs[k][i])).join(", ");
 
   // --- the network: a card for each input and neuron, on a scale of its layer that stays while ε moves
   // What sticks out at the largest ε is cut off: the common sizes get the room.
@@ -140,7 +141,8 @@ function flow(ui, state) {
   known.marks.append("path").attr("class", "naught").attr("d", `M${along(0)} 18V142`);
   const bounds = ROWS.slice(0, 3).map((row) => {
     const line = known.marks.append("path").attr("class", row === "boxes" ? "above dotted" : "above");
-    return { row, line, least: known.marks.append("circle").attr("class", "least").attr("r", 5).attr("cy", middle(row)) };
+    const least = known.marks.append("circle").attr("class", "least").attr("r", 5).attr("cy", middle(row));
+    return { row, line, least };
   });
   const [wrong, right] = ["ticks wrong", "ticks"].map((cls) => known.marks.append("path").attr("class", cls));
 
@@ -185,8 +187,8 @@ function flow(ui, state) {
       column.forEach(({ group, set }, i) => {
         const [inside, neuron, last] = [shown.bounds[k][i], name(k, i), k === layers.length - 1];
         const split = !last && splits.has(neuron);
-        const settled = whole.bounds[k][i][0] >= 0 ? "on" : "off";
-        const word = split ? `split ${["−", "", "+"][shown.signs[k][i] + 1]}` : openNow.includes(neuron) ? "open" : settled;
+        const sign = openNow.includes(neuron) ? "open" : whole.bounds[k][i][0] >= 0 ? "on" : "off";
+        const word = split ? `split ${shown.signs[k][i] > 0 ? "+" : "−"}` : sign;
         set(boxed[k][i], inside, here.map((values) => values[k][i]), last ? "" : word);
         if (last) return;
         group.attr("class", `card ${word}${neuron === chosen ? " chosen" : ""}`).attr("aria-pressed", split);
@@ -223,12 +225,14 @@ function flow(ui, state) {
     span(outer, into, boxed[k][i]);
     span(inner, into, shown.bounds[k][i]);
     relu.attr("d", `M${into(from)} ${out(0)}H${into(0)}L${into(to)} ${out(to)}`);
-    const along2 = ([slope, offset]) => shown.bounds[k][i].map((z) => `${into(z)} ${out(slope * z + offset)}`).join("L");
-    two.attr("d", relax(shown.bounds[k][i]).map((line) => `M${along2(line)}`).join(""));
+    const end = (z, [slope, offset]) => `${into(z)} ${out(slope * z + offset)}`;
+    const straight = (line) => `M${shown.bounds[k][i].map((z) => end(z, line)).join("L")}`;
+    two.attr("d", relax(shown.bounds[k][i]).map(straight).join(""));
     seen.attr("d", here.map((values) => `M${into(values[k][i]).toFixed(1)} 143v7`).join(""));
     formula.textContent = written(layers[k], k, i);
 
-    const text = sentence({ eps: eps.value(), ...found, splits: splits.size, cases: cases.length, truth: truth.margin });
+    const counts = { splits: splits.size, cases: cases.length };
+    const text = sentence({ eps: eps.value(), ...found, ...counts, truth: truth.margin });
     words.replaceChildren(text[0], h("b", { class: found.branching > 0 ? "proved" : "" }, text[1]));
     ui.say(text.join(""));
     all.disabled = openNow.every((neuron) => splits.has(neuron));
@@ -242,12 +246,14 @@ function flow(ui, state) {
     numbers.fill(layers.flatMap(({ bias }, layer) => bias.map((_, n) => row(layer, n))));
   }
 
-  const note = "Green is proved: dotted by boxes, solid by lines. Grey ticks are reached. Dashed weights are negative. ";
-  const hint = "Point at a neuron to see it below; click it, where its sign is open, to split it.";
+  const note = h("p", { class: "quiet" }, [
+    "Green is proved: dotted by boxes, solid by lines. Grey ticks are reached. Dashed weights are negative.",
+    "Point at a neuron to see it below; click it, where its sign is open, to split it.",
+  ].join(" ")); // prettier-ignore
   ui.body.append(
     h("style", {}, STYLE),
     h("div", { class: "controls" }, eps.node, ...coordinates.map(({ node }) => node)),
-    h("div", { class: "both" }, h("div", { class: "left" }, svg.node(), h("p", { class: "quiet" }, note + hint)), square.node),
+    h("div", { class: "both" }, h("div", { class: "left" }, svg.node(), note), square.node),
     h("div", { class: "controls" }, all, none, one),
     words,
     h("div", { class: "both" }, known.node, h("div", {}, bend.node, formula)),
@@ -279,7 +285,8 @@ export function written({ weight, bias }, k, i) {
 export function sentence({ eps, boxes, lines, branching, splits, cases, truth }) {
   const many = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
   const split = splits ? `, branching at ${many(splits, "neuron")}, ${many(cases, "case")}: ${short(branching)}` : "";
-  const start = `ε = ${eps.toFixed(3)}. The margin is at least, by boxes: ${short(boxes)}, by lines: ${short(lines)}${split}. `;
+  const both = `by boxes: ${short(boxes)}, by lines: ${short(lines)}`;
+  const start = `ε = ${eps.toFixed(3)}. The margin is at least, ${both}${split}. `;
   const met = Math.abs(branching - truth) < 1e-9 ? "The bound is exact. " : `The lowest reached is ${short(truth)}. `;
   if (branching > 0) return [start + met, "Proved: every input in the box has this class."];
   if (truth <= 0) return [start + met, "No proof can come: some input in the box has the other class."];
@@ -304,7 +311,7 @@ td { white-space: nowrap; }
 .card:focus-visible { outline-offset: 1px; }
 svg .card text { font-size: 11.5px; }
 svg .card .name { font-weight: 650; fill: var(--text); font-size: 13px; }
-.boxed { fill: color-mix(in srgb, var(--green) 18%, transparent); stroke: var(--green); stroke-dasharray: 1 3; stroke-linecap: round; }
+.boxed { fill: color-mix(in srgb, var(--green) 18%, transparent); stroke: var(--green); stroke-dasharray: 2 2; }
 .lined { fill: var(--green); }
 .faint { opacity: 0.3; }
 .naught { stroke: var(--text); }
