@@ -37,11 +37,12 @@ function flow(ui, state) {
     hidden.filter(([k, i]) => signs[k][i]).map(([k, i]) => signed([k, i], signs[k][i])).join(", ");
 
   // --- the network: a card for each input and neuron, on a scale of its layer that stays while ε moves
-  // What sticks out at the largest ε is cut off: the common sizes get the room.
-  const domains = boxes(layers, state.point.map((v) => [v - 0.7 * max, v + 0.7 * max])).map((layer) => {
-    const [least, most] = [Math.min(0, ...layer.flat()), Math.max(0, ...layer.flat())];
-    return [Math.min(least, -0.2 * most), Math.max(most, -0.2 * least)];
-  });
+  const domainsAt = (e) =>
+    boxes(layers, state.point.map((v) => [v - e, v + e])).map((layer) => {
+      const [least, most] = [Math.min(0, ...layer.flat()), Math.max(0, ...layer.flat())];
+      return [Math.min(least, -0.2 * most), Math.max(most, -0.2 * least)];
+    });
+  const domains = domainsAt(0.7 * max); // what sticks out at the largest ε is cut off: common sizes get the room
   const most = Math.max(2, ...layers.map(({ bias }) => bias.length));
   const height = most * (TALL + DOWN) - DOWN;
   const spot = (k, i, count) => [
@@ -124,7 +125,7 @@ function flow(ui, state) {
   square.show(field.map((v) => ((label ? 6 : -6) * v) / strongest));
 
   // --- what is known of the margin
-  const along = d3.scaleLinear(domains.at(-1), [74, 328]).clamp(true);
+  const along = d3.scaleLinear(domainsAt(max).at(-1), [74, 328]).clamp(true);
   const rows = d3.scaleBand([...ROWS].reverse(), [142, 18]).padding(0.4);
   const middle = (row) => rows(row) + rows.bandwidth() / 2;
   const known = chart({
