@@ -5,7 +5,7 @@ import { d3 } from "./d3.mjs";
 import { draggable, GRID, places, plane } from "./plane.mjs";
 
 const SAMPLES = 25; // inputs a side at which the network is tried
-const [CARD, INPUT, TALL, ACROSS, DOWN] = [80, 44, 74, 20, 12]; // widths of cards, their height, and gaps
+const [CARD, INPUT, TALL, ACROSS, DOWN] = [86, 44, 74, 20, 12]; // widths of cards, their height, and gaps
 const ROWS = ["boxes", "lines", "branching", "reached"];
 const SUB = "₀₁₂₃₄";
 const name = (k, i) => "abc"[k] + SUB[i + 1];
@@ -299,8 +299,9 @@ td { white-space: nowrap; }
 .both { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 16px 28px; align-items: start; }
 .left { display: grid; gap: 10px; }
 .controls .slider { flex-basis: 190px; }
-.one { flex: 1 1 260px; }
-.one .slider > span { flex-basis: 240px; }
+.one { flex: 1 1 100%; }
+.one .slider > span { flex-wrap: wrap; flex-basis: 240px; }
+.one input { min-width: 140px; }
 .net { max-width: 420px; }
 .wire { stroke: var(--edge); }
 .wire.minus { stroke-dasharray: 4 3; }
