@@ -1,9 +1,9 @@
 """Certificates beside their peers: the same models, images and ε, in turn in one process.
 
 Bounds first. What a bound is worth stands beside its time: the mean margin that it proves, and the share of images that
-it certifies. Then the exact answer, beside a solver's, and training with bounds, beside a standard step. Last smoothing.
-The first line of a table is its floor: for bounds one forward pass, for smoothing the forward passes of all votes, on
-noise that lies ready.
+it certifies. Then the exact answer, beside a solver's; training with bounds, beside a standard step; and smoothing. The
+first line of a table is its floor: for bounds one forward pass, for smoothing the forward passes of all votes, on noise
+that lies ready.
 
     python benchmarks/certify.py [--quick] [--json FILE]
 
