@@ -67,6 +67,9 @@ class BranchAndBound:
     An attack goes first, since most examples that can be misread are easily misread. Then bounds by lines, and only
     what they leave open is cut. Examples with few cases come first, so the hard ones hold up nobody.
 
+    With time enough every answer is found, but for margins within rounding of zero; and but for balls of L2 and L1 that
+    the range of pixels cuts, whose lowest points bounds know only nearly (`Threat.least`).
+
     Args:
         seconds: ≥ 0, after which what is still open stays *unknown*. Of the clock on the wall, for a batch of examples.
         cases: bounded at a time, ≥ 1; it changes memory and speed only.
