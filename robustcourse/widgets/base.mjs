@@ -236,20 +236,20 @@ export function worker(step) {
 
 // --- style ---------------------------------------------------------------------------------------
 
-// The colour language of the course: standard blue, robust orange; clean solid, attacked dashed. --mark is for lines
-// and fills, --word for text, which has a contrast of at least 4.5 in both themes.
+// The colour language of the course: standard blue, robust orange, certified green; clean solid, attacked dashed,
+// certified dotted. --mark is for lines and fills, --word for text, which has a contrast of at least 4.5 in both themes.
 const CSS = `
 :host {
   display: block; margin: 1rem 0; color-scheme: light;
   --paper: #ffffff; --ground: #f6f7f9; --line: #d5d9df; --edge: #7b8490; --text: #1d2430; --quiet: #566070;
   --blue: #0072b2; --blue-word: #00659e; --orange: #d55e00; --orange-word: #a84a00;
-  --more: #a3217f; --less: #0b7a75; --accent: #3a4a63;
+  --green: #128a66; --green-word: #0c7656; --more: #a3217f; --less: #0b7a75; --accent: #3a4a63;
 }
 :host(.dark) {
   color-scheme: dark;
   --paper: #14181d; --ground: #1d2229; --line: #39414c; --edge: #8993a1; --text: #e8ebef; --quiet: #a8b1bd;
   --blue: #56b4e9; --blue-word: #6cbdec; --orange: #e98a3c; --orange-word: #f2a05c;
-  --more: #ee7fcb; --less: #4cc9c0; --accent: #b8c4d6;
+  --green: #2fb98d; --green-word: #4fcfa5; --more: #ee7fcb; --less: #4cc9c0; --accent: #b8c4d6;
 }
 *, *::before, *::after { box-sizing: border-box; }
 .standard { --mark: var(--blue); --word: var(--blue-word); }

@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,17 @@ from torch import Tensor, nn
 from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
-from robustcourse.widgets import Live, attack_lab, epoch_slider, minimax, trade_off, two_walls, worst_case
+from robustcourse.widgets import (
+    Live,
+    attack_lab,
+    bounds_flow,
+    epoch_slider,
+    minimax,
+    noise_cloud,
+    trade_off,
+    two_walls,
+    worst_case,
+)
 from robustcourse.widgets.live import FIGURES, encode, numbers, script
 
 
@@ -274,6 +285,92 @@ def test_minimax_trains_no_convolution() -> None:
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(2, 2))
     with pytest.raises(TypeError, match="the page cannot train Conv2d; allowed are Normalize, Flatten, Linear and"):
         minimax(model, split)
+
+
+def test_noise_cloud_state() -> None:
+    model, _ = plane()
+    figure = noise_cloud(model, point=(0.25, 1), sigma=0.2, n=30_000, alpha=0.01)
+    state = dict(figure.state)
+    assert state.pop("network") == encode(model, torch.zeros(1, 1, 1, 2))
+    assert (figure.figure, state) == ("noise", {"point": [0.25, 1], "sigma": 0.2, "n": 30_000, "alpha": 0.01})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"point": (0.5,)}, r"point must be two numbers in \[0, 1\], got \(0.5,\)"),
+        ({"point": (0.5, 1.1)}, r"point must be two numbers in \[0, 1\], got \(0.5, 1.1\)"),
+        ({"sigma": 0.0}, r"sigma must be in \[0.01, 0.4\], got 0.0"),
+        ({"sigma": float("nan")}, r"sigma must be in \[0.01, 0.4\], got nan"),
+        ({"n": 200}, "n must be one of 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, got 200"),
+        ({"alpha": 0.0001}, r"alpha must be in \[0.001, 0.1\], got 0.0001"),
+    ],
+)
+def test_noise_that_does_not_fit(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        noise_cloud(plane()[0], **wrong)
+
+
+def test_noise_cloud_wants_two_classes() -> None:
+    with pytest.raises(ValueError, match="model must have two classes, got 3"):
+        noise_cloud(plane(classes=3)[0])
+
+
+def tiny(*sizes: int) -> nn.Sequential:
+    parts = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*parts[:-1])
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_bounds_flow_state(label: int) -> None:
+    model = nn.Sequential(nn.Flatten(), *tiny(2, 3, 2), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    state = bounds_flow(model, (0.25, 0.5), label, eps=0.05, eps_max=0.4, low=-1, high=2).state
+    first, second, margin = state["layers"]
+    assert first == {"weight": model[1].weight.tolist(), "bias": model[1].bias.tolist()}
+    assert [len(second["weight"]), len(second["bias"])] == [2, 2]
+    row = (1 - 2 * label) * (model[5].weight[0] - model[5].weight[1]).double()
+    assert margin["weight"] == [pytest.approx(row.tolist(), abs=1e-6)]
+    assert margin["bias"] == [0]
+    rest = {key: state[key] for key in ("point", "label", "eps", "epsMax", "low", "high")}
+    assert rest == {"point": [0.25, 0.5], "label": label, "eps": 0.05, "epsMax": 0.4, "low": -1, "high": 2}
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Sequential(), nn.Conv2d(1, 1, 1), nn.Sequential(*tiny(2, 2, 2), nn.ReLU()), nn.Sequential(nn.ReLU())]
+)
+def test_layers_that_bounds_do_not_flow_through(model: nn.Module) -> None:
+    with pytest.raises(TypeError, match="model must be Linear and ReLU in turn, Linear first and last, got"):
+        bounds_flow(model)
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 2), (2, 2, 3), (2, 5, 2), (2, 2), (2, 2, 2, 2, 2, 2)])
+def test_a_network_that_is_not_tiny(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"of at most 4 neurons, and 2 logits, got sizes \[{str(sizes)[1:-1]}\]"):
+        bounds_flow(tiny(*sizes))
+
+
+def test_a_tiny_network_with_an_infinite_weight() -> None:
+    model = tiny(2, 2, 2)
+    model[0].bias.data[0] = float("inf")
+    with pytest.raises(ValueError, match="model must have finite weights"):
+        bounds_flow(model)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"low": 1.0}, "low must be below high, both finite, got 1.0 and 1.0"),
+        ({"high": float("inf")}, "low must be below high, both finite, got 0.0 and inf"),
+        ({"point": (0.5, -0.1)}, r"point must be two numbers in \[0.0, 1.0\], got \(0.5, -0.1\)"),
+        ({"label": 2}, "label must be 0 or 1, got 2"),
+        ({"eps": 0.4}, r"eps must be in \[0, eps_max\], and eps_max in \(0, 1.0\], got 0.4 and 0.3"),
+        ({"eps": 0, "eps_max": 0}, r"eps must be in \[0, eps_max\], and eps_max in \(0, 1.0\], got 0 and 0"),
+        ({"eps_max": 1.1}, r"eps must be in \[0, eps_max\], and eps_max in \(0, 1.0\], got 0.1 and 1.1"),
+    ],
+)
+def test_a_flow_that_does_not_fit(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bounds_flow(tiny(2, 2, 2), **wrong)
 
 
 def over_epochs(*values: float, every: int = 1, unit: str = "%") -> dict[int, Estimate]:
