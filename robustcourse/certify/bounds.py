@@ -159,6 +159,8 @@ class Step:
         rows: of a `Sum`, the steps of each of its rows.
         slope: of the line below an activation, chosen freely: 0 the flattest and 1 the steepest that is sound,
             (B, S, ...) for S functions. None: the line of least area.
+        fixed: multipliers ≥ 0 of an activation's inputs, times the signs that these are known to have, (B, S, ...).
+            Functions of the output may be lowered by as many times an input as its sign makes no gain.
     """
 
     layer: nn.Module
@@ -166,6 +168,7 @@ class Step:
     high: Tensor
     rows: list[list[Step]] = field(default_factory=list)
     slope: Tensor | None = None
+    fixed: Tensor | None = None
 
     @cached_property
     def lines(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,7 +188,8 @@ class Step:
             loose = ((self.low < 0) & (self.high > 0))[:, None]
             below = torch.where(loose, bend + (1 - bend) * self.slope, below)
         rising, falling = weights.clamp(min=0), weights.clamp(max=0)
-        return rising * below + falling * above, dot(offset, falling)
+        pulled = rising * below + falling * above
+        return pulled if self.fixed is None else pulled - self.fixed, dot(offset, falling)
 
     def free(self, functions: int) -> Tensor:
         """Let the slopes of the line below be chosen, for so many functions; they begin at the least area."""
