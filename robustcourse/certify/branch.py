@@ -132,9 +132,8 @@ class Search:
         self.undecided, steepest = (low < 0) & (high > 0), (below == 1).to(x.dtype)
         margins = self.net.margins(y).scatter(1, y[:, None], torch.inf)
         example, other = (margins <= self.slack[:, None]).nonzero(as_tuple=True)
-        self.gap = margins.where(margins > self.slack[:, None], torch.inf).amin(
-            1
-        )  # the lowest bound that waits no longer
+        # The lowest of the bounds that wait for nothing any more.
+        self.gap = margins.where(margins > self.slack[:, None], torch.inf).amin(1)
         none = torch.zeros_like(steepest[example])
         self.cases = Cases(example, other, margins[example, other], none.to(torch.int8), steepest[example], none)
 
@@ -245,12 +244,8 @@ class Search:
 
     def _lowest(self, steps: list[Step], cases: Cases, slopes: Tensor, multipliers: Tensor) -> tuple[Tensor, Tensor]:
         """The margin's lower bound in each case, (D,), and the weights of the pixels in it, (D, 1, ...)."""
-        for step, slope, fixed in zip(
-            activations(steps),
-            slopes.split(self.sizes, 1),
-            (cases.signs * multipliers).split(self.sizes, 1),
-            strict=True,
-        ):
+        parts = slopes.split(self.sizes, 1), (cases.signs * multipliers).split(self.sizes, 1)
+        for step, slope, fixed in zip(activations(steps), *parts, strict=True):
             step.slope, step.fixed = slope.view_as(step.low)[:, None], fixed.view_as(step.low)[:, None]
         margin = self.spec[self.y[cases.example]] - self.spec[cases.other]
         weights, constant = pull_through(steps, margin[:, None])

@@ -28,6 +28,7 @@ def tiny(seed, width=3):
     net = nn.Sequential(*layers).double().eval()
     for layer in net[1::2]:
         layer.weight.data *= 3
+    net[-1].bias.data -= net(torch.full((1, 2), 0.5, dtype=torch.double)).detach()[0]  # all classes meet in the middle
     return net
 
 
@@ -53,10 +54,10 @@ def least_margin(net, x, y, eps):
 
 def test_the_answer_is_the_least_margin_of_all_sign_patterns():
     answers = []
-    for seed in range(5):
-        net, x = tiny(seed, width=2), images((1, 1, 2), n=2, seed=seed).double()
+    for seed in range(3):
+        net, x = tiny(seed), images((1, 1, 2), n=2, seed=seed).double()
         y = net(x).argmax(1)
-        for eps in (0.05, 0.2):
+        for eps in (0.1, 0.3):
             said = BranchAndBound()(net, x, y, Linf(eps))
             for i in range(2):
                 exact = least_margin(net, x[i].flatten().numpy(), int(y[i]), eps)
@@ -91,7 +92,7 @@ def test_every_point_of_a_plane_agrees(seed, norm, eps):
     steps = torch.linspace(-1, 1, 41, dtype=torch.double)
     around = threat.project(x, x + eps * torch.cartesian_prod(steps, steps).view(-1, 1, 1, 2))
     assert not (said.verified.all() and (net(around).argmax(1) != y).any())
-    assert said.unknown.sum() == 0
+    assert not said.unknown.any() or abs(float(said.gap)) < 1e-6  # all classes may be equal on a whole patch
 
 
 def test_more_is_decided_than_lines_can_and_nothing_that_an_attack_breaks():
