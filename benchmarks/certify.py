@@ -1,7 +1,9 @@
 """Certificates beside their peers: the same models, images and ε, in turn in one process.
 
 Bounds first. What a bound is worth stands beside its time: the mean margin that it proves, and the share of images that
-it certifies. Then smoothing, beside its floor: the forward passes of all votes, on noise that lies ready.
+it certifies. Then training with bounds: the time of one step, beside a standard step. Last smoothing. The first line of
+each table is its floor: for bounds one forward pass, for smoothing the forward passes of all votes, on noise that lies
+ready.
 
     python benchmarks/certify.py [--quick] [--json FILE]
 
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcourse import (
+    L2,
     PGD,
     AdversarialTraining,
     Estimate,
@@ -39,15 +42,20 @@ from robustcourse import (
     mlp,
     smooth,
 )
+from robustcourse.certify import Votes
 from robustcourse.certify.bounds import Bound
 from robustcourse.data import Dataset
 from robustcourse.runtime import about, device, seeded, versions
 from robustcourse.threats import Threat
-from robustcourse.train import GaussianNoise, Objective
+from robustcourse.train import IBP, MTLIBP, SABR, CrownIBP, GaussianNoise, Objective
 
 Run = Callable[[], Tensor]  # once over all images: to margins (B, classes), or to booleans (B,)
 Peer = Callable[[nn.Module, Threat, Tensor, Tensor], Run]  # ImportError if missing
 Figures = dict[str, object]
+NETWORKS: dict[str, Callable[[Dataset], nn.Sequential]] = {
+    "mlp, width 128": partial(mlp, width=128),
+    "cnn, width 8, depth 2": partial(cnn, width=8, depth=2),
+}
 
 
 def ours(bound: Bound, model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Run:
@@ -83,7 +91,64 @@ for _bound, _method in ((ibp, "IBP"), (crown_ibp, "CROWN-IBP"), (crown, "CROWN")
         f"{_method}, auto_LiRPA": partial(auto_lirpa, _method),
     }
 
+WALK = PGD(Linf(0.05), steps=7)
+TRAINING: dict[str, Objective] = {
+    "standard": Standard(),
+    "PGD-7": AdversarialTraining(WALK),
+    "IBP": IBP(WALK.threat),
+    "IBP, no clean images": IBP(WALK.threat, kappa=0),
+    "CROWN-IBP, half lines": CrownIBP(WALK.threat, beta=0.5),
+    "SABR, PGD-7": SABR(WALK),
+    "MTL-IBP, PGD-7": MTLIBP(WALK),
+}
+
+
+def step(build: Callable[[Dataset], nn.Module], objective: Objective, data: Dataset) -> Run:
+    """One step of training at full ε, as in `fit`: the loss, its gradient, and Adam."""
+    model = build(data).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    x, y = data.train.x[:128], data.train.y[:128]
+
+    def run() -> Tensor:
+        optimizer.zero_grad()
+        loss = objective(model, x, y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return run
+
+
+def train(build: Callable[[Dataset], nn.Module], data: Dataset, rounds: int) -> dict[str, Figures]:
+    """Steps of all methods in turn; ratios to the standard step of the same round."""
+    runs = {name: step(build, objective, data) for name, objective in TRAINING.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(seconds(run))
+    return {
+        name: {
+            "ms": 1000 * statistics.median(taken),
+            "time": statistics.median(t / base for t, base in zip(taken, times["standard"], strict=True)),
+        }
+        for name, taken in times.items()
+    }
+
+
 RADIUS, VOTES, SIGMA = 0.25, 10_000, 0.25
+
+
+class Whole(nn.Module):
+    """A model into whose layers nobody can look, so that shared noise is not pushed through the first of them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return logits
 
 
 def votes_floor(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
@@ -98,12 +163,13 @@ def votes_floor(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
     return run
 
 
-def fixed(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
-    return lambda: smooth(model, SIGMA).certify(x, n=VOTES).certified(y, RADIUS)
+def fixed(model: nn.Module, _: Threat, x: Tensor, y: Tensor, shared: bool = False, whole: bool = False) -> Run:
+    g = smooth(Whole(model) if whole else model, SIGMA, shared=shared)
+    return lambda: g.certify(x, n=VOTES).certified(y, RADIUS)
 
 
 def sequential(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
-    return lambda: smooth(model, SIGMA).reaches(x, RADIUS, n=VOTES).certified(y, RADIUS)
+    return lambda: Votes(SIGMA, n=VOTES)(model, x, y, L2(RADIUS)).verified
 
 
 def art(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
@@ -124,6 +190,8 @@ def art(model: nn.Module, _: Threat, x: Tensor, y: Tensor) -> Run:
 SMOOTHING: dict[str, Peer] = {
     "forward passes": votes_floor,
     "robustcourse": fixed,
+    "the same, noise shared": partial(fixed, shared=True, whole=True),
+    "the same, and pushed": partial(fixed, shared=True),
     "robustcourse, one radius": sequential,
     "ART": art,
 }
@@ -164,17 +232,27 @@ def compare(
             times[name].append(seconds(run))
     for name, taken in times.items():
         result[name]["ms"] = 1000 * statistics.median(taken) / len(x)
+        # Round by round, so that a moment in which the machine is slow falls on both.
+        result[name]["times floor"] = statistics.median(
+            a / b for a, b in zip(taken, next(iter(times.values())), strict=True)
+        )
     return {name: result[name] for name in peers}
 
 
 def show(title: str, result: dict[str, Figures]) -> None:
-    print(f"\n{title}\n{'':<28}{'ms an image':>12}{'mean margin':>13}   certified")
+    print(f"\n{title}\n{'':<28}{'ms an image':>12}{'× floor':>10}{'mean margin':>13}   certified")
     for name, f in result.items():
         if "missing" in f:
             print(f"{name:<28}  missing: {f['missing']}")
         else:
             margin = "" if f["margin"] is None else f"{f['margin']:.4f}"
-            print(f"{name:<28}{f['ms']:>12.3f}{margin:>13}   {f['certified']}", flush=True)
+            print(f"{name:<28}{f['ms']:>12.3f}{f['times floor']:>10.2f}{margin:>13}   {f['certified']}", flush=True)
+
+
+def show_training(title: str, result: dict[str, Figures]) -> None:
+    print(f"\n{title}\n{'':<28}{'ms a step':>12}{'× standard':>13}")
+    for name, f in result.items():
+        print(f"{name:<28}{f['ms']:>12.2f}{f['time']:>13.2f}", flush=True)
 
 
 def subjects(data: Dataset, epochs: int) -> dict[str, nn.Module]:
@@ -182,9 +260,8 @@ def subjects(data: Dataset, epochs: int) -> dict[str, nn.Module]:
         "standard": Standard(),
         "adversarial": AdversarialTraining(PGD(Linf(0.05), steps=5)),
     }
-    networks = {"mlp, width 128": partial(mlp, width=128), "cnn, width 8, depth 2": partial(cnn, width=8, depth=2)}
     made: dict[str, nn.Module] = {}
-    for title, build in networks.items():
+    for title, build in NETWORKS.items():
         for kind, method in methods.items():
             # Without the normalization in front, whose shape auto_LiRPA does not take before a convolution.
             made[f"{title}, {kind}"] = model = build(data)[1:]
@@ -197,7 +274,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke test of this benchmark: its figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
-    rounds, epochs, images, voters = (1, 1, 4, 1) if arguments.quick else (5, 20, 60, 20)
+    rounds, epochs, images, voters, steps = (1, 1, 4, 1, 2) if arguments.quick else (5, 20, 60, 20, 300)
 
     about()
     torch.set_num_threads(1)  # the CPU's seconds count threads that wait for each other, too
@@ -209,11 +286,15 @@ def main() -> None:
             result = compare(BOUNDS, model, Linf(0.05), x, y, rounds)
             show(f"Bounds, ε = 0.05, {title}: medians of {rounds} rounds", result)
             figures[f"bounds, {title}"] = result
-        noisy = mlp(data, width=128)
-        fit(noisy, data, GaussianNoise(SIGMA), epochs=epochs)
-        result = compare(SMOOTHING, noisy, Linf(0), x[:voters], y[:voters], rounds)
-        show(f"Smoothing, σ = {SIGMA}, {VOTES:,} votes, L2 radius {RADIUS}", result)
-        figures["smoothing"] = result
+        for title, build in NETWORKS.items():
+            trained = train(build, data, steps)
+            show_training(f"A step of training, batch 128, {title}: medians of {steps} steps", trained)
+            figures[f"training, {title}"] = trained
+            noisy = build(data)
+            fit(noisy, data, GaussianNoise(SIGMA), epochs=epochs)
+            result = compare(SMOOTHING, noisy, Linf(0), x[:voters], y[:voters], rounds)
+            show(f"Smoothing, σ = {SIGMA}, {VOTES:,} votes, L2 radius {RADIUS}, {title}", result)
+            figures[f"smoothing, {title}"] = result
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1, default=str) + "\n", encoding="utf-8")
 

@@ -6,6 +6,7 @@ the shape of the ball stands here and only here, so one attack serves every norm
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
@@ -40,7 +41,7 @@ def dot(points: Tensor, weights: Tensor) -> Tensor:
 
 def least_in_box(low: Tensor, high: Tensor, weights: Tensor) -> Tensor:
     """The least of ⟨w, p⟩ for p in a box, (B, ...) twice, and weights (1 or B, S, ...): (B, S)."""
-    middle, reach = (low + high)[:, None] / 2, (high - low)[:, None] / 2
+    middle, reach = (low + high)[:, None] * 0.5, (high - low)[:, None] * 0.5
     return dot(middle, weights) - dot(reach, weights.abs())
 
 
@@ -121,6 +122,13 @@ class Threat(ABC):
         """The smallest box around the threat set: its lowest and its highest corner, (B, ...) each."""
         reach = self.free(torch.full_like(x, self.eps))
         return (x - reach).clamp(0, 1), (x + reach).clamp(0, 1)
+
+    def length(self, x: Tensor) -> float:
+        """How long a change of x, (B, ...), can be, in L2; or something longer: for certificates that know only L2.
+
+        For L1 and L2 that is ε, and for L∞ ε √d with d pixels that are free to change: the corner of the box.
+        """
+        return self.eps * math.sqrt(int(self.free(torch.ones_like(x[:1])).sum()))
 
     def least(self, x: Tensor, weights: Tensor) -> Tensor:
         """The lowest that ⟨w, x'⟩ can be for x' in the threat set around x, or something lower: for certificates.
@@ -206,6 +214,9 @@ class L2(Threat):
         length = self.norm(delta).clamp_min(torch.finfo(delta.dtype).tiny)
         return delta * per_example(((self.eps if radius is None else radius) / length).clamp_max(1), delta)
 
+    def length(self, x: Tensor) -> float:
+        return min(self.eps, super().length(x))
+
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         direction = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
         dimension = direction[0].numel() if self.mask is None else max(1, int(self.mask.sum()))
@@ -241,6 +252,9 @@ class L1(Threat):
         # Exact but for rounding, which a δ of 10¹¹ makes visible.
         kept = kept * (radius / kept.sum(1).clamp_min(torch.finfo(kept.dtype).tiny)).clamp_max(1)[:, None]
         return kept.to(delta.dtype).view_as(delta).copysign(delta)
+
+    def length(self, x: Tensor) -> float:
+        return min(self.eps, super().length(x))
 
     def draw(self, shape: torch.Size, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
         # Exponentials divided by their sum and one more are uniform under the simplex; signs make it the ball.

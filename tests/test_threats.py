@@ -226,3 +226,20 @@ def test_threats_are_values(threat):
 
 def test_balls_of_one_radius_differ_by_their_norm():
     assert len({Linf(0.1), L2(0.1), L1(0.1)}) == 3
+
+
+def test_no_change_is_longer_than_the_length_and_a_corner_is_as_long():
+    x, some = torch.full((50, 1, 8, 8), 0.5), torch.zeros(1, 8, 8, dtype=torch.bool)
+    some[:, :2, :2] = True
+    for threat, length in (
+        (Linf(0.1), 0.8),
+        (Linf(0.1, some), 0.2),
+        (L2(0.1), 0.1),
+        (L2(0.1, some), 0.1),
+        (L1(0.1), 0.1),
+        (L2(0.1, torch.zeros_like(some)), 0.0),
+    ):
+        assert threat.length(x) == pytest.approx(length)
+        assert L2(0).distance(x, threat.random(x, torch.Generator().manual_seed(0))).max() <= length + 1e-6
+        longest = threat.project(x, x + threat.steepest(torch.ones_like(x)))
+        assert L2(0).distance(x, longest).max() == pytest.approx(length, abs=1e-6)

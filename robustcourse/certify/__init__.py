@@ -3,8 +3,10 @@
 from robustcourse.certify.bounds import alpha_crown, crown, crown_ibp, ibp
 from robustcourse.certify.branch import BranchAndBound
 from robustcourse.certify.ladder import Ladder, Unsound, ladder
+from robustcourse.certify.milp import milp
 from robustcourse.certify.radius import certified_radius
-from robustcourse.certify.smoothing import Smoothed, smooth
+from robustcourse.certify.smoothing import Smoothed, Votes, smooth
+from robustcourse.certify.stretch import lipschitz
 from robustcourse.certify.verdict import Certificate, Verdict, certified, certified_accuracy, verify
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "Smoothed",
     "Unsound",
     "Verdict",
+    "Votes",
     "alpha_crown",
     "certified",
     "certified_accuracy",
@@ -22,6 +25,8 @@ __all__ = [
     "crown_ibp",
     "ibp",
     "ladder",
+    "lipschitz",
+    "milp",
     "smooth",
     "verify",
 ]

@@ -9,6 +9,7 @@ Sources: Gowal et al. 2018 (arXiv:1810.12715); Zhang et al. 2018 (arXiv:1811.008
 
 from __future__ import annotations
 
+from copy import copy
 from functools import singledispatch
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from robustcourse.models import Normalize
+from robustcourse.models import MaxMin, Normalize
 from robustcourse.models.residual import Block
 
 Box = tuple[Tensor, Tensor]  # low, high: (B, ...) each
@@ -34,7 +35,7 @@ class Sum(nn.Module):
 
 
 def unrolled(module: nn.Module) -> list[nn.Module]:
-    """The layers of a network in a row: what is inside its sequences, and a residual block as a `Sum`."""
+    """The layers of a network in a row: what is inside its sequences; a residual block, and `MaxMin`, as a `Sum`."""
     if isinstance(module, nn.Sequential):
         return [layer for part in module for layer in unrolled(part)]
     if isinstance(module, Block):
@@ -42,7 +43,31 @@ def unrolled(module: nn.Module) -> list[nn.Module]:
         if module.shortcut is None:
             return [Sum([*first, *rest], [])]
         return [*first, Sum(rest, [module.shortcut])]
+    if isinstance(module, MaxMin):  # max(a, b) is b + relu(a − b), and min(a, b) is a − relu(a − b)
+        return [Sum([Difference(), nn.ReLU(), Mirrored()], [Swapped()])]
     return [module]
+
+
+class Difference(nn.Module):
+    """(a, b) to a − b, for the halves of the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, 1)
+        return a - b
+
+
+class Mirrored(nn.Module):
+    """r to (r, −r)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, -x], 1)
+
+
+class Swapped(nn.Module):
+    """(a, b) to (b, a)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([*reversed(x.chunk(2, 1))], 1)
 
 
 @singledispatch
@@ -82,14 +107,25 @@ def _ends(layer: nn.Module, low: Tensor, high: Tensor) -> Box:
 
 
 # Where no output falls when an input rises, the ends of the box go to its ends.
-for _rising in (nn.ReLU, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity, nn.Dropout, Normalize):
+for _rising in (nn.ReLU, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity, nn.Dropout, Normalize, Swapped):
     interval.register(_rising, _ends)
 
 
 @interval.register
+def _(layer: Difference, low: Tensor, high: Tensor) -> Box:
+    (low_a, low_b), (high_a, high_b) = low.chunk(2, 1), high.chunk(2, 1)
+    return low_a - high_b, high_a - low_b
+
+
+@interval.register
+def _(layer: Mirrored, low: Tensor, high: Tensor) -> Box:
+    return torch.cat([low, -high], 1), torch.cat([high, -low], 1)
+
+
+@interval.register
 def _(layer: nn.Linear, low: Tensor, high: Tensor) -> Box:
-    middle = F.linear((low + high) / 2, layer.weight, layer.bias)
-    reach = F.linear((high - low) / 2, layer.weight.abs())
+    middle = F.linear((low + high) * 0.5, layer.weight, layer.bias)
+    reach = F.linear((high - low) * 0.5, layer.weight.abs())
     return middle - reach, middle + reach
 
 
@@ -104,8 +140,8 @@ def _(layer: nn.Linear, weights: Tensor, shape: torch.Size) -> tuple[Tensor, Ten
 @interval.register
 def _(layer: nn.Conv2d, low: Tensor, high: Tensor) -> Box:
     how = _how(layer)
-    middle = F.conv2d((low + high) / 2, layer.weight, layer.bias, **how)
-    reach = F.conv2d((high - low) / 2, layer.weight.abs(), **how)
+    middle = F.conv2d((low + high) * 0.5, layer.weight, layer.bias, **how)
+    reach = F.conv2d((high - low) * 0.5, layer.weight.abs(), **how)
     return middle - reach, middle + reach
 
 
@@ -123,6 +159,14 @@ def _how(layer: nn.Conv2d) -> dict[str, Any]:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise TypeError(f"a Conv2d must be padded by a number of zeros for bounds, got {layer}")
     return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+
+
+def unpadded(layer: nn.Conv2d) -> nn.Conv2d:
+    """The same convolution, of inputs that have the zeros around them already."""
+    _how(layer)
+    layer = copy(layer)
+    layer.padding = 0, 0
+    return layer
 
 
 @interval.register
@@ -150,7 +194,7 @@ def lines(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, 
     left, right = low.clamp(max=0), high.clamp(min=0)
     # Where the input has one sign, left or right is zero, and both lines are the activation itself.
     above = (right - bend * left) / (right - left).clamp_min(torch.finfo(low.dtype).tiny)
-    below = torch.where(right > -left, 1.0, bend).to(low.dtype)
+    below = torch.where((left < 0) & (right > 0), (right > -left) * (1 - bend) + bend, above)
     return below, above, (bend - above) * left
 
 

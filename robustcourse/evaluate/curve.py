@@ -52,10 +52,11 @@ def break_distance(
 
 
 def robustness_curve(distance: Tensor, eps: Sequence[float]) -> list[Estimate]:
-    """Accuracy at each ε, an upper bound: the share of examples whose nearest known break is farther away.
+    """Accuracy at each ε: the share of examples whose distance is larger.
 
     Args:
-        distance: (N,) as `break_distance` gives them.
+        distance: (N,) to the nearest known break, as `break_distance` gives them, for an upper bound of the robust
+            accuracy. Or how far each is certified, as `Smoothed.reach` says, 0 where it is not, for a lower one.
         eps: the radii, ≥ 0.
 
     Raises:

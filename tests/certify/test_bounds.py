@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -14,7 +15,7 @@ from robustcourse import L1, L2, PGD, Linf, mlp
 from robustcourse.attacks import margin_loss
 from robustcourse.certify import alpha_crown, bounds, crown, crown_ibp, ibp
 from robustcourse.certify.layers import Sum, interval, pull, unrolled
-from robustcourse.models import Normalize, preact_resnet
+from robustcourse.models import MaxMin, Normalize, preact_resnet
 from robustcourse.models.residual import Block
 from tests.nets import points
 
@@ -50,6 +51,10 @@ def build(kind, seed=0):
             *[nn.Conv2d(4, 4, 2, groups=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Dropout(), nn.Flatten()],
             *[nn.Linear(4, 4), nn.Identity()],
         ],
+        "sorted": [
+            *[nn.Conv2d(1, 4, 3, stride=2, padding=1), MaxMin(), nn.Flatten(), nn.Linear(36, 10), MaxMin()],
+            *[nn.Linear(10, 4)],
+        ],
         "residual": [
             *[nn.Conv2d(1, 4, 3, padding=1), Block(4, 4, 1), nn.Sequential(Block(4, 6, 2)), nn.BatchNorm2d(6)],
             *[nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)],
@@ -64,7 +69,7 @@ def build(kind, seed=0):
     return net.eval()
 
 
-KINDS = ["mlp", "no bias", "leaky", "ends in relu", "cnn", "pooled", "residual"]
+KINDS = ["mlp", "no bias", "leaky", "ends in relu", "cnn", "pooled", "sorted", "residual"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -108,6 +113,13 @@ def test_one_hidden_neuron_by_hand():
     # Now f_0 − f_1 = 1 + relu(h) ≥ 1. The line of equal areas has slope 0 here, and any steeper one is worse.
     for bound in ALL:
         torch.testing.assert_close(bound(net, x, y, threat), torch.tensor([[0.0, 1.0]]))
+
+
+def test_sorting_is_affine_layers_and_a_relu():
+    for shape in ((4, 6), (4, 6, 3, 2)):
+        z = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        ((difference, relu, mirrored), (swapped,)) = unrolled(MaxMin())[0].rows
+        torch.testing.assert_close(mirrored(relu(difference(z))) + swapped(z), MaxMin()(z))
 
 
 @each_kind
@@ -155,6 +167,29 @@ def test_lines_gain_on_boxes_and_free_slopes_gain_on_those():
     model, x, y = build("mlp"), images(n=30), torch.arange(30) % 4
     boxes, mixed, tight, free = (bound(model, x, y, Linf(0.1)).mean() for bound in ALL)
     assert boxes < mixed < tight < free
+
+
+@each_kind
+@each_threat
+def test_slopes_of_the_neurons_too_are_sound_and_no_worse(kind, threat):
+    model, x, y = build(kind), images(), torch.tensor([0, 1, 2, 3])
+    joint = alpha_crown(model, x, y, threat, joint=True)
+    assert not joint.requires_grad
+    assert (joint >= crown(model, x, y, threat) - 1e-5).all()
+    assert joint.sum() >= alpha_crown(model, x, y, threat).sum() - 1e-2
+    generator = torch.Generator().manual_seed(1)
+    found = [threat.random(x, generator) for _ in range(20)]
+    for k in range(4):
+        found.append(PGD(threat, steps=20, loss=lambda z, y, k=k: z[:, k] - z.gather(1, y[:, None])[:, 0])(model, x, y))
+    for x_adv in found:
+        assert (margins(model, x_adv, y) >= joint - 1e-4).all()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_slopes_of_the_neurons_gain(kind):
+    model, x, y = build(kind), images(n=30), torch.arange(30) % 4
+    alone, joint = (alpha_crown(model, x, y, Linf(0.1), joint=joint) for joint in (False, True))
+    assert joint.mean() > alone.mean() + 1e-3 * alone.abs().mean()
 
 
 @each_kind
@@ -340,3 +375,56 @@ def test_settings_of_free_slopes_out_of_range(steps, rate):
 def test_no_steps_leave_the_lines_of_least_area():
     arguments = build("mlp"), X, Y, Linf(0.1)
     torch.testing.assert_close(partial(alpha_crown, steps=0)(*arguments), crown(*arguments))
+
+
+CONVOLUTIONS = {
+    "plain": [nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 3, padding=1)],
+    "strides": [nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0), bias=False), nn.ReLU(), nn.Conv2d(4, 3, 2, 2)],
+    "dilation, groups": [
+        nn.Conv2d(2, 4, 3, dilation=(1, 2), padding=2, groups=2),
+        *[nn.BatchNorm2d(4), nn.LeakyReLU(0.3), nn.Conv2d(4, 4, (2, 3), groups=4, padding=1, dilation=2)],
+    ],
+    "pixels left over": [nn.Conv2d(2, 3, 2, stride=2), nn.LeakyReLU(), nn.Conv2d(3, 4, 2, stride=3, padding=1)],
+    "three": [layer for _ in range(3) for layer in (nn.Conv2d(2, 2, 2, padding=1), nn.LeakyReLU(0.1))][:-1],
+    "scaled": [
+        *[Normalize(torch.tensor([0.4, 0.2]), torch.tensor([0.3, 0.1])), nn.Conv2d(2, 3, 3, padding=1)],
+        *[nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1)],
+    ],
+    "two in a row": [nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Conv2d(3, 3, 2, padding=1), nn.Conv2d(3, 3, 2, padding=1)],
+    "scaled in between": [nn.Conv2d(2, 3, 2), nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 2, padding=1)],
+    "pooled": [nn.Conv2d(2, 3, 2), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(3, 3, 2, padding=1)],
+}
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_window_is_as_good_as_the_image(kind, monkeypatch):
+    torch.manual_seed(0)
+    layers = deepcopy(CONVOLUTIONS[kind])
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.running_mean, layer.weight.data, layer.bias.data):
+                tensor.normal_()
+    x, y = images((2, 9, 8), n=3).double(), torch.tensor([0, 1, 2])
+    size = nn.Sequential(*layers).double().eval()(x)[0].numel()
+    model = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(size, 4)).double().eval()
+    local = bounds.Net(model, x, y, Linf(0.1), tight=True)
+    found = [bounds.seen(local.steps[:i], (step.low, step.high)) for i, step in enumerate(local.steps[:-2])]
+    monkeypatch.setattr(bounds, "seen", lambda *_: None)
+    whole = bounds.Net(model, x, y, Linf(0.1), tight=True)
+    for ours, theirs in zip(local.steps, whole.steps, strict=True):
+        torch.testing.assert_close(ours.low, theirs.low)
+        torch.testing.assert_close(ours.high, theirs.high)
+    boxes = bounds.Net(model, x, y, Linf(0.1), tight=False)
+    assert (boxes.steps[-3].low < local.steps[-3].low - 1e-3).any()
+    assert (found[-1] is None) == (kind in {"two in a row", "scaled in between", "pooled"})
+
+
+def test_a_window_can_be_trained_through(monkeypatch):
+    x, y = images((2, 9, 8), n=3), torch.tensor([0, 1, 2])
+    model = nn.Sequential(*deepcopy(CONVOLUTIONS["plain"]), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4)).eval()
+    found = []
+    for _ in range(2):
+        found.append(torch.autograd.grad(crown(model, x, y, Linf(0.1)).sum(), list(model.parameters())))
+        monkeypatch.setattr(bounds, "seen", lambda *_: None)
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)

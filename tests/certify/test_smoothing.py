@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 import torch
 from scipy import stats
 from torch import nn
 
-from robustcourse.certify import Smoothed, smooth
-from tests.nets import linear
+from robustcourse import L1, L2, Linf, mlp
+from robustcourse.certify import Smoothed, Votes, certified_accuracy, smooth, verify
+from robustcourse.data import Split
+from robustcourse.evaluate import robustness_curve
+from tests.nets import linear, points
 
 W = torch.tensor([[2.0, -1.0], [0.0, 0.0]])
 MODEL = linear(W)  # says 0 where 2 x_0 > x_1
@@ -119,9 +124,124 @@ def test_a_class_that_nobody_names_has_no_radius():
     assert said.radius.tolist() == [0]
 
 
+def test_how_far_the_right_class_is_certified_makes_a_curve():
+    said = Smoothed(torch.tensor([0, 1, -1, 0]), torch.tensor([0.5, 0.2, 0.0, 0.2]), torch.zeros(4, 2))
+    reach = said.reach(torch.zeros(4, dtype=torch.long))
+    assert reach.tolist() == pytest.approx([0.5, 0, 0, 0.2])
+    assert [e.value for e in robustness_curve(reach, [0, 0.1, 0.3, 0.5])] == [0.5, 0.5, 0.25, 0]
+
+
+RIGHT = MODEL(X).argmax(1)
+OTHER = 1 - RIGHT
+
+
+@pytest.mark.parametrize("certificate", [Votes(0.5), Votes(0.5, early=False), Votes(0.5, shared=True)], ids=str)
+def test_votes_verify_what_is_near_and_falsify_what_is_wrong(certificate):
+    near = L2(0.7 * float(EXACT.min()))
+    said = certificate(MODEL, X, RIGHT, near)
+    assert said.verified.all()
+    assert (said.gap > 0).all()
+    assert (said.gap < EXACT - near.eps).all()
+    said = certificate(MODEL, X, OTHER, near)
+    assert said.falsified.all()
+    assert torch.equal(said.witness, X)
+    assert (said.gap == -near.eps).all()  # the right class has no radius
+    said = certificate(MODEL, X, RIGHT, L2(1.2 * float(EXACT.max())))
+    assert said.unknown.all()
+    assert (said.gap < 0).all()
+    assert said.alpha == 0.001
+    assert said.method == str(certificate)
+
+
+def test_all_votes_show_the_largest_radius_and_few_are_enough_for_one():
+    few, all_ = (Votes(0.5, early=early)(MODEL, X, RIGHT, L2(0.05)) for early in (True, False))
+    assert torch.equal(few.status, all_.status)
+    assert (few.gap < all_.gap).all()
+    assert ((all_.gap + 0.05 - EXACT).abs() < 0.1).all()
+
+
+def test_boxes_and_diamonds_are_put_into_balls():
+    def gap(threat):
+        return Votes(0.5)(MODEL, X, RIGHT, threat).gap
+
+    assert torch.equal(gap(Linf(0.1)), gap(L2(0.1 * 2**0.5)))
+    assert torch.equal(gap(L1(0.1)), gap(L2(0.1)))
+    assert torch.equal(gap(Linf(0.1, torch.tensor([True, False]))), gap(L2(0.1)))
+
+
+def test_a_single_verdict_of_either_kind_is_wrong_as_rarely_as_it_says():
+    alpha, repetitions = 0.2, 300
+    most = stats.binom.isf(1e-6, repetitions, alpha)
+    same, border = X[:1].expand(repetitions, 2), torch.tensor([[0.25, 0.5]]).expand(repetitions, 2)
+    y, votes = RIGHT[:1].expand(repetitions), Votes(0.5, n=1600, alpha=alpha)
+    beyond = votes(MODEL, same, y, L2(float(EXACT[0]) * (1 + 1e-6)))
+    assert 0 < beyond.verified.sum() <= most
+    tie = votes(MODEL, border, y, L2(0.0))  # neither right nor wrong: both verdicts are mistakes
+    assert tie.falsified.any()
+    assert (tie.verified | tie.falsified).sum() <= most
+
+
+def test_the_noise_is_that_of_the_seed_and_the_batch_so_that_a_run_can_be_interrupted(tmp_path, monkeypatch):
+    split, votes, store = Split(X.view(4, 1, 1, 2), RIGHT), Votes(0.5, n=500), tmp_path / "votes.safetensors"
+    whole = verify(MODEL, split, votes, L2(0.2), batch_size=1)
+    assert certified_accuracy(MODEL, split, votes, L2(0.2)).n == 4
+    assert not torch.equal(whole.gap, verify(MODEL, split, Votes(0.5, n=500, seed=1), L2(0.2), batch_size=1).gap)
+    calls, look = count(), smooth.votes
+
+    def fails(self, *arguments):
+        if next(calls) > 4:
+            raise KeyboardInterrupt
+        return look(self, *arguments)
+
+    monkeypatch.setattr(smooth, "votes", fails)
+    with pytest.raises(KeyboardInterrupt):
+        verify(MODEL, split, votes, L2(0.2), batch_size=1, store=store)
+    assert store.exists()
+    monkeypatch.setattr(smooth, "votes", look)
+    resumed = verify(MODEL, split, votes, L2(0.2), batch_size=1, store=store)
+    assert torch.equal(resumed.gap, whole.gap)
+    assert torch.equal(resumed.status, whole.status)
+
+
+def test_noise_that_is_shared_is_the_same_for_all_and_passes_the_first_layers_once():
+    model, x = mlp(points(), width=8), points().test.x[:6]
+    x[1] = x[0]
+    rows = {}
+    for name, layer in model.named_children():
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: rows.update({name: rows[name] + len(inputs[0])}))
+    for n in (300, 1700):
+        rows.update(dict.fromkeys(dict(model.named_children()), 0))
+        votes = smooth(model, 0.5, shared=True).votes(x, n)
+        assert votes.sum(1).tolist() == [n] * 6
+        assert torch.equal(votes[0], votes[1])
+        # Normalize, Flatten and Linear see images, zero and noise; all that follows sees everything.
+        assert list(rows.values()) == [7 + n] * 3 + [6 * n] * (len(rows) - 3)
+
+    class Opaque(nn.Module):
+        def forward(self, x):
+            return model(x)
+
+    whole = smooth(Opaque().eval(), 0.5, shared=True).votes(x, 1700)
+    assert (whole - votes).abs().sum() <= 4  # but for ties within rounding
+    own = smooth(model, 0.5).votes(x, 1700)
+    assert not torch.equal(own[0], own[1])
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        (lambda: Votes(-1.0), "sigma must be a finite number > 0, got -1.0"),
+        (lambda: Votes(0.5, batch_size=0), "batch_size must be >= 1, got 0"),
+        (lambda: Votes(0.5, n0=0), "n0 must be >= 1, got 0"),
+        (lambda: Votes(0.5, n=5), "n=5 votes can show nothing at alpha=0.001"),
+        (lambda: Votes(0.5)(MODEL, X - 1, RIGHT, L2(0.1)), r"x must lie in \[0, 1\]"),
+        (lambda: Votes(0.5)(MODEL, X, RIGHT[:2], L2(0.1)), "y must have one label for each of the 4 examples"),
+        (lambda: Votes(0.5)(MODEL, X, RIGHT + 7, L2(0.1)), r"y must hold labels in 0 … 1, got labels in 7 … 8"),
+        (
+            lambda: Votes(0.5)(MODEL, X, RIGHT, L2(0.1, torch.ones(3, dtype=torch.bool))),
+            r"mask must have the shape of one input, \(2,\), got \(3,\)",
+        ),
+        (lambda: smooth(MODEL, 0.5).reaches(X, 0.1, n=9), "n=9 votes can show nothing at alpha=0.001"),
         (lambda: smooth(MODEL, 0.0), "sigma must be a finite number > 0, got 0.0"),
         (lambda: smooth(MODEL, float("nan")), "sigma must be a finite number > 0, got nan"),
         (lambda: smooth(MODEL, 0.5, batch_size=0), "batch_size must be >= 1, got 0"),
