@@ -311,7 +311,7 @@ def _fresh(x: Tensor, seed: int | None = None) -> torch.Generator:
     if seed is None:
         return generator.manual_seed(0)
     digest = hashlib.sha256(str(seed).encode() + x.detach().cpu().contiguous().numpy().tobytes()).digest()
-    return generator.manual_seed(int.from_bytes(digest[:4]))  # torch's generator on the CPU knows 32 bits
+    return generator.manual_seed(int.from_bytes(digest[:4], "big"))  # torch's generator on the CPU knows 32 bits
 
 
 def _at_least(hits: ArrayLike, n: int, alpha: float) -> Any:

@@ -419,6 +419,24 @@ def test_a_window_is_as_good_as_the_image(kind, monkeypatch):
     assert (found[-1] is None) == (kind in {"two in a row", "scaled in between", "pooled"})
 
 
+@pytest.mark.parametrize("kind", ["dilation, groups", "three"])
+def test_slopes_are_seen_through_a_window_too(kind, monkeypatch):
+    layers = deepcopy(CONVOLUTIONS[kind])
+    x, y = images((2, 9, 8), n=3).double(), torch.tensor([0, 1, 2])
+    size = nn.Sequential(*layers).double().eval()(x)[0].numel()
+    model = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(size, 4)).double().eval()
+    boxes = bounds.Net(model, x, y, Linf(0.1), tight=False)
+    slopes = [torch.rand_like(slope) for slope in bounds.free(boxes.steps[:-3], 2)]
+    found = []
+    for _ in range(2):
+        net = bounds.Net(model, x, y, Linf(0.1), tight=False)
+        net.tighten(len(layers), slopes)
+        found.append((net.steps[-3].low, net.steps[-3].high))
+        monkeypatch.setattr(bounds, "seen", lambda *_: None)
+    torch.testing.assert_close(*found)
+    assert (found[0][0] > boxes.steps[-3].low + 1e-3).any()
+
+
 def test_a_window_can_be_trained_through(monkeypatch):
     x, y = images((2, 9, 8), n=3), torch.tensor([0, 1, 2])
     model = nn.Sequential(*deepcopy(CONVOLUTIONS["plain"]), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4)).eval()
