@@ -1,5 +1,6 @@
 """Figures: one drawing that reads on light and dark pages, with a text for those who cannot see it and its numbers."""
 
+from robustcourse.figures.network import network
 from robustcourse.figures.picture import Picture, drawing, picture
 from robustcourse.figures.plots import (
     curves,
@@ -27,6 +28,7 @@ __all__ = [
     "images",
     "intervals",
     "lines",
+    "network",
     "picture",
     "plane",
     "report_card",
