@@ -93,7 +93,7 @@ class Verdict:
         lines = [f"{self.method}, {self.threat}, {self.dtype}{by_chance}"]
         lines += [f"{name:<10}{Estimate.proportion(getattr(self, name).cpu())}" for name in NAMES]
         branches, seconds = int(self.branches.sum()), float(self.seconds.sum())
-        lines.append(f"{branches:,} branches, {seconds:.1f} s")
+        lines.append(f"branches  {branches:,}, seconds {seconds:.1f}")
         if self.unknown.any():
             lines.append(f"of the unknown, the lowest gap is {float(self.gap[self.unknown].min()):.3g}")
         return "\n".join(lines)

@@ -67,7 +67,7 @@ def test_a_verdict_has_three_answers_and_says_how_it_came_about():
     for name, line in zip(("verified", "falsified", "unknown"), printed[1:4], strict=True):
         assert line.split()[0] == name
         assert f"{int(getattr(said, name).sum())}.0 %" in line
-    assert printed[4].startswith("100 branches, ")
+    assert printed[4].startswith("branches  100, seconds ")
     assert printed[5] == f"of the unknown, the lowest gap is {said.gap[said.unknown].min():.3g}"
     assert "each proof wrong with probability 0.001 at most" in str(replace(said, alpha=0.001))
 
