@@ -25,7 +25,21 @@ from robustcourse.attacks import (
     margin_targeted,
     transfer,
 )
-from robustcourse.certify import alpha_crown, certified, certified_accuracy, crown, crown_ibp, ibp, smooth
+from robustcourse.certify import (
+    BranchAndBound,
+    Votes,
+    alpha_crown,
+    certified,
+    certified_accuracy,
+    certified_radius,
+    crown,
+    crown_ibp,
+    ibp,
+    ladder,
+    lipschitz,
+    smooth,
+    verify,
+)
 from robustcourse.claims import claim
 from robustcourse.data import TwoGaussians, load
 from robustcourse.evaluate import (
@@ -56,6 +70,7 @@ __all__ = [
     "Adaptive",
     "AdversarialTraining",
     "AutoAttack",
+    "BranchAndBound",
     "CarliniWagner",
     "DeepFool",
     "Estimate",
@@ -65,6 +80,7 @@ __all__ = [
     "Square",
     "Standard",
     "TwoGaussians",
+    "Votes",
     "about",
     "accuracy",
     "alpha_crown",
@@ -73,6 +89,7 @@ __all__ = [
     "break_distance",
     "certified",
     "certified_accuracy",
+    "certified_radius",
     "claim",
     "cnn",
     "correct",
@@ -84,6 +101,8 @@ __all__ = [
     "dlr_targeted",
     "fit",
     "ibp",
+    "ladder",
+    "lipschitz",
     "load",
     "margin",
     "margin_loss",
@@ -96,4 +115,5 @@ __all__ = [
     "scale",
     "smooth",
     "transfer",
+    "verify",
 ]
