@@ -20,8 +20,10 @@ from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.threats import Linf
 from robustcourse.widgets import (
+    Route,
     attack_lab,
     bounds_flow,
+    budget,
     epoch_slider,
     minimax,
     noise_cloud,
@@ -76,6 +78,20 @@ def moons() -> tuple[nn.Sequential, Split]:
     y = torch.arange(20) % 2
     x[y == 1, ..., 0] += 0.45
     return net, Split(x.half().float(), y)
+
+
+def hits(seed: int, *shares: float) -> torch.Tensor:
+    """Made-up answers of five seeds to 80 images, for a model of each share."""
+    hard = torch.rand(80, generator=torch.Generator().manual_seed(0))
+    luck = 0.1 * torch.randn(len(shares), 5, 80, generator=torch.Generator().manual_seed(seed))
+    return hard + luck < torch.tensor(shares)[:, None, None]
+
+
+ROUTES = {
+    "from scratch": Route([10, 20, 40, 80], hits(1, 0.2, 0.4, 0.6, 0.7)),
+    "fine-tuned, with a name longer than there is room for": Route([0, 5, 10], hits(2, 0.15, 0.6, 0.64), 30),
+    "a filter": Route([15], hits(3, 0.1)),
+}
 
 
 def six() -> nn.Sequential:
@@ -146,6 +162,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "worst": page_of(worst_case(DEFENCES, EPS)._repr_html_()),
         "tradeoff": page_of(trade_off(CLOUDS, LOTS, torch.linspace(0.22, 0.5, 60))._repr_html_()),
         "epochs": page_of(epoch_slider(RUNS)._repr_html_()),
+        "budget": page_of(budget(ROUTES)._repr_html_()),
         "flow": page_of(bounds_flow(SIX, eps=0.16)._repr_html_()),
         "noise": page_of(noise_cloud(halves(), point=(0.9, 0.5), sigma=0.05)._repr_html_()),
         "moons": page_of(minimax(*moons())._repr_html_()),
@@ -907,3 +924,69 @@ def test_everyone_can_follow_the_bounds(see: Any, theme: str, width: int) -> Non
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
         seen.page.get_by_role("button", name=button).click()
         seen.page.wait_for_timeout(200)
+
+
+def model_of(route: str, k: int) -> str:
+    """A model of a route with what it reads right, as the figure writes it."""
+    estimate = Estimate.over_seeds(ROUTES[route].right[k].numpy())
+    value, low, high = (f"{100 * v:.0f}" for v in (estimate.value, estimate.low, estimate.high))
+    return f"{route} ({value} % [{low}, {high}])"
+
+
+SCRATCH, TUNED, FILTER = ROUTES
+
+
+def spend(page: Any, passes: float) -> None:
+    """Move the budget by keyboard until it is at least this."""
+    slider = page.get_by_label("Budget:")
+    slider.focus()
+    page.keyboard.press("Home")
+    while float(slider.get_attribute("aria-valuetext").split()[0].replace(",", "")) < passes:
+        page.keyboard.press("ArrowRight")
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_who_wins_depends_on_the_budget(see: Any, over: str) -> None:
+    page = see("budget", over).page
+    page.get_by_label("Budget:").focus()
+    page.keyboard.press("Home")
+    expect_verdict(page, "no route has a model.")
+    spend(page, 12)
+    expect_verdict(page, f"only {model_of(SCRATCH, 0)} has a model.")
+    spend(page, 22)
+    expect_verdict(page, f"the best is {model_of(SCRATCH, 1)}, then {model_of(FILTER, 0)}: +")
+    expect_verdict(page, f"{SCRATCH} wins.")
+    assert page.locator(".best .missing").count() == 1
+    spend(page, 41)
+    expect_verdict(page, f"Not decided between {TUNED} and {SCRATCH}.")
+    page.keyboard.press("End")
+    expect_verdict(page, f"the best is {model_of(SCRATCH, 3)}, then {model_of(TUNED, 2)}: +")
+    playwright.expect(page.get_by_role("status")).to_contain_text(f"Within 80 passes the best is {SCRATCH}")
+
+
+def test_a_pretrained_model_for_free_turns_the_tables(see: Any) -> None:
+    page = see("budget").page
+    page.get_by_text("The numbers behind this figure").click()
+    spend(page, 11)
+    expect_verdict(page, f"only {model_of(SCRATCH, 0)} has a model.")
+    costs = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=TUNED)).get_by_role("cell")
+    assert costs.all_inner_texts()[::3] == ["30", "35", "40"]
+    page.get_by_role("checkbox", name="A pretrained model is there for free").press("Space")
+    expect_verdict(page, f"the best is {model_of(TUNED, 2)}, then {model_of(SCRATCH, 0)}: +")
+    expect_verdict(page, f"{TUNED} wins.")
+    assert costs.all_inner_texts()[::3] == ["0", "5", "10"]
+    page.get_by_label("Budget:").fill("0")
+    expect_verdict(page, f"only {model_of(TUNED, 0)} has a model.")
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 320), ("dark", 320), ("light", 900), ("dark", 900)])
+def test_everyone_can_choose_a_budget(see: Any, theme: str, width: int) -> None:
+    seen = see("budget", theme=theme, width=width)
+    seen.page.get_by_text("The numbers behind this figure").click()
+    for step in ("120", "60", "0"):
+        seen.page.get_by_label("Budget:").fill(step)
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = [part.bounding_box() for part in seen.page.locator(".frame, .controls > *, .best > div > *").all()]
+        frame, *parts = (box for box in boxes if box)
+        assert all(frame["x"] < part["x"] and part["x"] + part["width"] < frame["x"] + frame["width"] for part in parts)

@@ -2,8 +2,10 @@
 
 from robustcourse.widgets.live import (
     Live,
+    Route,
     attack_lab,
     bounds_flow,
+    budget,
     epoch_slider,
     minimax,
     noise_cloud,
@@ -14,8 +16,10 @@ from robustcourse.widgets.live import (
 
 __all__ = [
     "Live",
+    "Route",
     "attack_lab",
     "bounds_flow",
+    "budget",
     "epoch_slider",
     "minimax",
     "noise_cloud",

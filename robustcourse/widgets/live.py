@@ -1,9 +1,9 @@
 """A live figure is one piece of HTML: its data, and the few JavaScript modules beside this file that draw it.
 
 The same piece works on a static page, in JupyterLab and in Colab. Networks are computed in the page itself, so a reader
-can attack them by dragging a slider; `worst_case` brings answers that were measured before. Weights travel as float16
-(rounded by less than a part in two thousand), so a prediction that hangs by a hair may differ from the one PyTorch
-makes in float32.
+can attack them by dragging a slider; `worst_case` and `budget` bring answers that were measured before. Weights travel
+as float16 (rounded by less than a part in two thousand), so a prediction that hangs by a hair may differ from the one
+PyTorch makes in float32; only the few weights of `bounds_flow` are sent as they are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 
-FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs", "noise", "flow")
+FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs", "noise", "flow", "budget")
 DRAWS = 12  # of the images that the learner of `trade_off` sees
 IMPORT = re.compile(r'^import [^;]* from "\./([a-z0-9]+)\.mjs";\n', flags=re.MULTILINE)
 
@@ -358,7 +358,7 @@ def _tiny(model: nn.Module, label: int) -> list[dict[str, Any]]:
     kinds = [nn.ReLU if k % 2 else nn.Linear for k in range(len(parts))]
     if len(parts) % 2 == 0 or not all(map(isinstance, parts, kinds)):
         raise TypeError(f"model must be Linear and ReLU in turn, Linear first and last, got {model}")
-    layers = parts[::2]
+    layers = [layer for layer in parts if isinstance(layer, nn.Linear)]
     sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
     if sizes[0] != 2 or sizes[-1] != 2 or not 2 <= len(layers) <= 4 or max(sizes) > 4:
         raise ValueError(
@@ -415,6 +415,84 @@ def noise_cloud(
         "radius that the votes certify, a thin one the largest that so many votes can show; a curve shows both over "
         "the number of votes.",
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """A way to a robust model: what its models cost, and what they get right.
+
+    Args:
+        passes: P increasing costs ≥ 0, without that of the model that it starts from.
+        right: (P, seeds, N) booleans: does the model of this cost and seed read image n right under attack?
+        starts_from: what the model that it starts from cost, ≥ 0; 0 for a route from scratch.
+    """
+
+    passes: Sequence[float]
+    right: Tensor
+    starts_from: float = 0.0
+
+
+def budget(routes: Mapping[str, Route], unit: str = "passes") -> Live:
+    """Routes to a robust model, over their cost: for a given budget, which one wins? Lesson 09's figure.
+
+    Of each route counts the best model within the budget. One wins if it differs from each of the others by more than
+    chance: `Estimate.over_seeds` of the difference excludes zero.
+
+    Args:
+        routes: two to six by name, all with the same two or more seeds and images.
+        unit: of the costs.
+
+    Raises:
+        TypeError: a route has no booleans.
+        ValueError: number, costs or shapes of routes are not as said.
+    """
+    if not 2 <= len(routes) <= 6:
+        raise ValueError(f"routes must be two to six, got {len(routes)}")
+    tested = next(iter(routes.values())).right.shape[1:]
+    for name, route in routes.items():
+        _check_route(f"routes[{name!r}]", route, tuple(tested))
+    shown = []
+    for name, route in routes.items():
+        found = [Estimate.over_seeds(table.cpu().numpy()) for table in route.right]
+        ends = {end: [round(getattr(e, end), 4) for e in found] for end in ("value", "low", "high")}
+        costs = list(map(float, route.passes))
+        shown.append({"name": name, "passes": costs, "start": float(route.starts_from), **ends})
+    if not any(route.passes[-1] + route.starts_from for route in routes.values()):
+        raise ValueError("routes must cost something, got none that does")
+    tables = [route.right.cpu().numpy().astype(np.int8) for route in routes.values()]
+    return Live(
+        "budget",
+        {
+            "routes": shown,
+            "unit": unit,
+            "halves": [[_halves(one, other) for other in tables[k + 1 :]] for k, one in enumerate(tables)],
+        },
+        title="What would you do with this budget?",
+        alt="Right answers under attack over compute, for several routes to a robust model. A slider sets the budget: "
+        "beside the curves stands the best model of each route within it, with its interval, and below them which "
+        "route wins, if one does. A switch makes the pretrained model, from which some routes start, free.",
+    )
+
+
+def _check_route(what: str, route: Route, tested: tuple[int, ...]) -> None:
+    costs, right = list(route.passes), route.right
+    if not costs or costs[0] < 0 or not all(a < b for a, b in pairwise(costs)) or costs[-1] == float("inf"):
+        raise ValueError(f"{what} must have one or more rising costs >= 0 in passes, got {costs}")
+    if not 0 <= route.starts_from < float("inf"):
+        raise ValueError(f"{what} must have a finite starts_from >= 0, got {route.starts_from}")
+    if right.dtype != torch.bool:
+        raise TypeError(f"{what} must have booleans in right, True where an image is read right, got {right.dtype}")
+    if right.dim() != 3 or len(right) != len(costs) or min(right.shape[1:]) < 2 or right.shape[1:] != tested:
+        raise ValueError(
+            f"{what} must have right of shape ({len(costs)}, seeds, N), with the two or more seeds and images of the "
+            f"first route, {tested}, got {tuple(right.shape)}"
+        )
+
+
+def _halves(one: np.ndarray, other: np.ndarray) -> list[list[float]]:
+    """Half the interval of the difference between each model of one route and each of the other."""
+    differences = [[Estimate.over_seeds(a - b) for b in other] for a in one]
+    return [[round(e.high - e.value, 4) for e in row] for row in differences]
 
 
 def _run(name: str, curves: Mapping[str, Mapping[int, Estimate]]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from robustcourse.data import TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.threats import L2, Linf
-from robustcourse.widgets import bounds_flow, worst_case
+from robustcourse.widgets import Route, bounds_flow, worst_case
+from robustcourse.widgets import budget as budget_figure
 from robustcourse.widgets.live import FIGURES, encode, numbers
 
 FOLDER = Path(robustcourse.widgets.__file__).parent
@@ -47,6 +48,7 @@ def node(expression: str, **data: Any) -> Any:
         import * as noise from "{(FOLDER / "noise.mjs").as_uri()}";
         import * as bounds from "{(FOLDER / "bounds.mjs").as_uri()}";
         import * as flow from "{(FOLDER / "flow.mjs").as_uri()}";
+        import * as budget from "{(FOLDER / "budget.mjs").as_uri()}";
         import * as moons from "{(FOLDER / "moons.mjs").as_uri()}";
         import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
         import {{ readFileSync }} from "node:fs";
@@ -762,6 +764,74 @@ def test_a_neuron_is_written_as_a_formula() -> None:
     got = node("[[0, 0], [1, 0], [1, 1]].map(([k, i]) => flow.written(data.layer, k, i))", layer=layer)
     said = ["a₁ = 1.00 x₁ − 0.50 x₃ − 2.00", "b₁ = 1.00 ReLU(a₁) − 0.50 ReLU(a₃) − 2.00", "b₂ = 0"]
     assert [text.replace("\xa0", " ") for text in got] == said
+
+
+def hits(seed: int, *shares: float) -> Tensor:
+    """Made-up answers of five seeds to 80 images, for a model of each share: the images are equally hard for all."""
+    hard = torch.rand(80, generator=torch.Generator().manual_seed(0))
+    luck = 0.1 * torch.randn(len(shares), 5, 80, generator=torch.Generator().manual_seed(seed))
+    return hard + luck < torch.tensor(shares)[:, None, None]
+
+
+ROUTES = {
+    "scratch": Route([10, 20, 40], hits(1, 0.2, 0.6, 0.5)),
+    "tuned": Route([0, 5], hits(2, 0.1, 0.55), starts_from=30),
+    "filter": Route([15], hits(3, 0.3)),
+}
+
+
+def test_what_a_route_costs_and_its_best_model_within_a_budget() -> None:
+    routes = budget_figure(ROUTES).state["routes"]
+    assert node("[true, false].map((free) => budget.costs(data.routes[1], free))", routes=routes) == [[0, 5], [30, 35]]
+    picks = "data.budgets.map((most) => data.routes.map((route) => budget.pick(route, most, data.free)))"
+    found = node(picks, routes=routes, budgets=[9, 10, 30, 1000], free=False)
+    assert found == [[-1, -1, -1], [0, -1, -1], [1, 0, 0], [1, 1, 0]]
+    assert node(picks, routes=routes, budgets=[0.1, 5], free=True) == [[-1, 0, -1], [-1, 1, -1]]
+
+
+@pytest.mark.parametrize("picks", [[0, 0, 0], [1, 1, 0], [2, 1, -1], [-1, 0, 0]])
+def test_the_ranking_of_routes_is_that_of_the_estimates(picks: list[int]) -> None:
+    state = budget_figure(ROUTES).state
+    got = node("budget.ranking(data.routes, data.picks, data.halves)", picks=picks, **state)
+    models = {r: route.right[p] for r, (route, p) in enumerate(zip(ROUTES.values(), picks, strict=True)) if p >= 0}
+    order = sorted(models, key=lambda r: -models[r].float().mean())
+    assert got["order"] == order
+    first, *others = (models[r].numpy().astype(int) for r in order)
+    ahead = [Estimate.over_seeds(first - other) for other in others]
+    assert got["rivals"] == [r for r, e in zip(order[1:], ahead, strict=True) if e.low <= 0]
+    assert got["lead"] == pytest.approx({end: getattr(ahead[0], end) for end in ("value", "low", "high")}, abs=3e-4)
+
+
+def test_a_route_alone_has_no_rival() -> None:
+    got = node("budget.ranking(data.routes, [-1, -1, 0], data.halves)", **budget_figure(ROUTES).state)
+    assert got == {"order": [2], "rivals": [], "lead": None}
+
+
+@pytest.mark.parametrize(
+    ("order", "rivals", "says"),
+    [
+        ([], [], "Within 40 passes no route has a model."),
+        ([1], [], "Within 40 passes only B (50 % [45, 55]) has a model."),
+        (
+            [1, 0],
+            [],
+            "Within 40 passes the best is B (50 % [45, 55]), then A (40 % [36, 44]): +10 [+6, +14] points. B wins.",
+        ),
+        (
+            [1, 0, 2],
+            [0, 2],
+            "Within 40 passes the best is B (50 % [45, 55]), then A (40 % [36, 44]): +10 [+6, +14] points. Not decided "
+            "between B, A and C.",
+        ),
+    ],
+)
+def test_the_sentence_about_a_budget(order: list[int], rivals: list[int], says: str) -> None:
+    values = {"A": (0.4, 0.36, 0.44), "B": (0.5, 0.45, 0.55), "C": (0.3, 0.3, 0.3)}
+    routes = [{"name": name, "value": [v], "low": [a], "high": [b]} for name, (v, a, b) in values.items()]
+    lead = {"value": 0.1, "low": 0.06, "high": 0.14}
+    sent = {"routes": routes, "picks": [0, 0, 0], "order": order, "rivals": rivals, "lead": lead}
+    got = "".join(node("budget.sentence(data)", budget="40 passes", **sent)).replace("\xa0", " ")
+    assert got == says
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -21,8 +21,10 @@ from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.widgets import (
     Live,
+    Route,
     attack_lab,
     bounds_flow,
+    budget,
     epoch_slider,
     minimax,
     noise_cloud,
@@ -371,6 +373,74 @@ def test_a_tiny_network_with_an_infinite_weight() -> None:
 def test_a_flow_that_does_not_fit(wrong: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bounds_flow(tiny(2, 2, 2), **wrong)
+
+
+def answers(*models: list[list[int]]) -> Tensor:
+    """(P, seeds, N) booleans."""
+    return torch.tensor(models, dtype=torch.bool)
+
+
+HALF, FULL = [[1, 0, 1, 0], [1, 0, 0, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]]
+
+
+def test_budget_state() -> None:
+    routes = {"one": Route([1, 2], answers(HALF, FULL)), "two": Route([0], answers(HALF), starts_from=3)}
+    state = budget(routes, unit="epochs").state
+    one, two = state["routes"]
+    assert (state["unit"], one["name"], one["passes"], one["start"], two["start"]) == ("epochs", "one", [1, 2], 0, 3)
+    estimate = Estimate.over_seeds(np.array(FULL, dtype=bool))
+    assert (one["value"], one["high"][1]) == ([0.5, 0.875], round(estimate.high, 4))
+    difference = Estimate.over_seeds(np.array(FULL) - np.array(HALF))
+    assert state["halves"] == [[[[0], [round(difference.high - difference.value, 4)]]], []]
+
+
+def test_size_of_a_budget() -> None:
+    right = torch.rand(8, 3, 40, generator=torch.Generator().manual_seed(0)) < 0.5
+    routes = {f"route {k}": Route(range(1, 9), right) for k in range(6)}
+    assert len(json.dumps(budget(routes).state)) < 12_000
+
+
+GOOD = Route([1, 2], answers(HALF, FULL))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_number_of_routes(count: int) -> None:
+    with pytest.raises(ValueError, match=f"routes must be two to six, got {count}"):
+        budget({str(k): GOOD for k in range(count)})
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (Route([], answers(HALF)), ValueError, r"one or more rising costs >= 0 in passes, got \[\]"),
+        (Route([-1, 2], answers(HALF, FULL)), ValueError, r"one or more rising costs >= 0 in passes, got \[-1, 2\]"),
+        (Route([2, 2], answers(HALF, FULL)), ValueError, r"one or more rising costs >= 0 in passes, got \[2, 2\]"),
+        (
+            Route([1, float("inf")], answers(HALF, FULL)),
+            ValueError,
+            r"one or more rising costs >= 0 in passes, got \[1, inf\]",
+        ),
+        (Route([1], answers(HALF), -1.0), ValueError, "a finite starts_from >= 0, got -1.0"),
+        (Route([1], torch.ones(1, 2, 4)), TypeError, "booleans in right, True where an image is read right, got torch"),
+        (Route([1], answers(HALF, FULL)), ValueError, r"right of shape \(1, seeds, N\), .*, got \(2, 2, 4\)"),
+        (Route([1], answers(HALF)[:, :, :3]), ValueError, r"right of shape .* first route, \(2, 4\), got \(1, 2, 3\)"),
+        (Route([1], answers(HALF)[0]), ValueError, r"right of shape \(1, seeds, N\), .*, got \(2, 4\)"),
+    ],
+)
+def test_a_route_that_does_not_fit(bad: Route, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"routes\['bad'\] must have {message}"):
+        budget({"good": GOOD, "bad": bad})
+
+
+def test_routes_of_a_single_seed() -> None:
+    lone = Route([1], answers(HALF)[:, :1])
+    with pytest.raises(ValueError, match=r"routes\['a'\] must have right .* the two or more seeds"):
+        budget({"a": lone, "b": lone})
+
+
+def test_routes_that_cost_nothing() -> None:
+    with pytest.raises(ValueError, match="routes must cost something, got none that does"):
+        budget({name: Route([0], answers(HALF)) for name in "ab"})
 
 
 def over_epochs(*values: float, every: int = 1, unit: str = "%") -> dict[int, Estimate]:
