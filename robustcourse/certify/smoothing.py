@@ -75,7 +75,7 @@ class smooth:
             as many coins. And W x + W noise is W (x + noise) up to rounding only, which a near tie can notice.
 
     The noise is drawn in float32, as the model computes; that a proof for real numbers carries over to such noise is an
-    assumption, for which counterexamples can be constructed (Voráček & Hein 2023, arXiv:2302.01186).
+    assumption, for which counterexamples can be constructed (Voráček & Hein 2022, arXiv:2207.07209).
 
     Raises:
         TypeError, ValueError: model is no module or in training mode, or a number is out of range.
