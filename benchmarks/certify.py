@@ -1,8 +1,9 @@
 """Certificates beside their peers: the same models, images and ε, in turn in one process.
 
 Bounds first. What a bound is worth stands beside its time: the mean margin that it proves, and the share of images that
-it certifies. Then smoothing. The first line of each table is its floor: for bounds one forward pass, for smoothing the
-forward passes of all votes, on noise that lies ready.
+it certifies. Then the exact answer, beside a solver's; training with bounds, beside a standard step; and smoothing. The
+first line of a table is its floor: for bounds one forward pass, for smoothing the forward passes of all votes, on noise
+that lies ready.
 
     python benchmarks/certify.py [--quick] [--json FILE]
 
@@ -41,16 +42,20 @@ from robustcourse import (
     mlp,
     smooth,
 )
-from robustcourse.certify import Votes
+from robustcourse.certify import BranchAndBound, Votes, milp, verify
 from robustcourse.certify.bounds import Bound
 from robustcourse.data import Dataset
 from robustcourse.runtime import about, device, seeded, versions
 from robustcourse.threats import Threat
-from robustcourse.train import GaussianNoise, Objective
+from robustcourse.train import IBP, MTLIBP, SABR, CrownIBP, GaussianNoise, Objective
 
 Run = Callable[[], Tensor]  # once over all images: to margins (B, classes), or to booleans (B,)
 Peer = Callable[[nn.Module, Threat, Tensor, Tensor], Run]  # ImportError if missing
 Figures = dict[str, object]
+NETWORKS: dict[str, Callable[[Dataset], nn.Sequential]] = {
+    "mlp, width 128": partial(mlp, width=128),
+    "cnn, width 8, depth 2": partial(cnn, width=8, depth=2),
+}
 
 
 def ours(bound: Bound, model: nn.Module, threat: Threat, x: Tensor, y: Tensor) -> Run:
@@ -86,7 +91,50 @@ for _bound, _method in ((ibp, "IBP"), (crown_ibp, "CROWN-IBP"), (crown, "CROWN")
         f"{_method}, auto_LiRPA": partial(auto_lirpa, _method),
     }
 
-NETWORKS = {"mlp, width 128": partial(mlp, width=128), "cnn, width 8, depth 2": partial(cnn, width=8, depth=2)}
+WALK = PGD(Linf(0.05), steps=7)
+TRAINING: dict[str, Objective] = {
+    "standard": Standard(),
+    "PGD-7": AdversarialTraining(WALK),
+    "IBP": IBP(WALK.threat),
+    "IBP, no clean images": IBP(WALK.threat, kappa=0),
+    "CROWN-IBP, half lines": CrownIBP(WALK.threat, beta=0.5),
+    "SABR, PGD-7": SABR(WALK),
+    "MTL-IBP, PGD-7": MTLIBP(WALK),
+}
+
+
+def step(build: Callable[[Dataset], nn.Module], objective: Objective, data: Dataset) -> Run:
+    """One step of training at full ε, as in `fit`: the loss, its gradient, and Adam."""
+    model = build(data).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    x, y = data.train.x[:128], data.train.y[:128]
+
+    def run() -> Tensor:
+        optimizer.zero_grad()
+        loss = objective(model, x, y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return run
+
+
+def train(build: Callable[[Dataset], nn.Module], data: Dataset, rounds: int) -> dict[str, Figures]:
+    """Steps of all methods in turn; ratios to the standard step of the same round."""
+    runs = {name: step(build, objective, data) for name, objective in TRAINING.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            times[name].append(seconds(run))
+    return {
+        name: {
+            "ms": 1000 * statistics.median(taken),
+            "time": statistics.median(t / base for t, base in zip(taken, times["standard"], strict=True)),
+        }
+        for name, taken in times.items()
+    }
+
+
 RADIUS, VOTES, SIGMA = 0.25, 10_000, 0.25
 
 
@@ -201,6 +249,52 @@ def show(title: str, result: dict[str, Figures]) -> None:
             print(f"{name:<28}{f['ms']:>12.3f}{f['times floor']:>10.2f}{margin:>13}   {f['certified']}", flush=True)
 
 
+def show_training(title: str, result: dict[str, Figures]) -> None:
+    print(f"\n{title}\n{'':<28}{'ms a step':>12}{'× standard':>13}")
+    for name, f in result.items():
+        print(f"{name:<28}{f['ms']:>12.2f}{f['time']:>13.2f}", flush=True)
+
+
+# Which training, and at which ε all test images are to be decided.
+EXACT: dict[str, tuple[Objective, tuple[float, ...]]] = {
+    "standard": (Standard(), (0.05, 0.1)),
+    "PGD": (AdversarialTraining(PGD(Linf(0.1), steps=7)), (0.05, 0.1)),
+    "IBP": (IBP(Linf(0.1)), (0.1,)),
+}
+
+
+def exact(data: Dataset, epochs: int, images: int, sample: int) -> dict[str, Figures]:
+    """Branch and bound on test images, and on a sample the same question to a solver of integer programs."""
+    result: dict[str, Figures] = {}
+    split = data.test[:images]
+    for kind, (method, sizes) in EXACT.items():
+        model = mlp(data, width=128)[1:]
+        fit(model, data, method, epochs=epochs, learning_rate=1e-3)
+        for eps in sizes:
+            start = time.process_time()
+            found = verify(model, split, BranchAndBound(), Linf(eps), batch_size=images)
+            branching = time.process_time() - start
+            known = [at for at in range(len(found)) if not found.unknown[at]][:: max(1, len(found) // sample)]
+            x, y = split.x[known], split.y[known]
+            start = time.process_time()
+            least = milp(model, x, y, Linf(eps), skip_certified=True).scatter(1, y[:, None], torch.inf).amin(1)
+            result[f"{kind}, ε = {eps:g}"] = {
+                **{name: int(getattr(found, name).sum()) for name in ("verified", "falsified", "unknown")},
+                "branches": int(found.branches.sum()),
+                "seconds": branching,
+                "solver agrees": f"{int(((least > 0) == found.verified[known]).sum())} of {len(known)}",
+                "solver, seconds an image": (time.process_time() - start) / len(known),
+            }
+    return result
+
+
+def show_exact(title: str, result: dict[str, Figures]) -> None:
+    print(f"\n{title}")
+    for name, figures in result.items():
+        said = "; ".join(f"{what} {f'{x:.2f}' if isinstance(x, float) else x}" for what, x in figures.items())
+        print(f"{name:<20}{said}", flush=True)
+
+
 def subjects(data: Dataset, epochs: int) -> dict[str, nn.Module]:
     methods: dict[str, Objective] = {
         "standard": Standard(),
@@ -220,7 +314,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke test of this benchmark: its figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
-    rounds, epochs, images, voters = (1, 1, 4, 1) if arguments.quick else (5, 20, 60, 20)
+    rounds, epochs, images, voters, steps, everything = (
+        (1, 1, 4, 1, 2, 4) if arguments.quick else (5, 20, 60, 20, 300, 360)
+    )
 
     about()
     torch.set_num_threads(1)  # the CPU's seconds count threads that wait for each other, too
@@ -232,7 +328,13 @@ def main() -> None:
             result = compare(BOUNDS, model, Linf(0.05), x, y, rounds)
             show(f"Bounds, ε = 0.05, {title}: medians of {rounds} rounds", result)
             figures[f"bounds, {title}"] = result
+        result = exact(data, 5 * epochs, everything, sample=12)
+        show_exact("Exact, mlp, width 128, without normalization: seconds of the CPU for all test images", result)
+        figures["exact"] = result
         for title, build in NETWORKS.items():
+            trained = train(build, data, steps)
+            show_training(f"A step of training, batch 128, {title}: medians of {steps} steps", trained)
+            figures[f"training, {title}"] = trained
             noisy = build(data)
             fit(noisy, data, GaussianNoise(SIGMA), epochs=epochs)
             result = compare(SMOOTHING, noisy, Linf(0), x[:voters], y[:voters], rounds)

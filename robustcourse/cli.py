@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     task.set_defaults(run=_release)
 
     train = commands.add_parser("train", help="make a full-size model by its recipe, and measure it")
-    train.add_argument("recipe", metavar="RECIPE", help="cifar10, cifar10-wide or fashion_mnist")
+    train.add_argument("recipe", metavar="RECIPE", help="cifar10, cifar10-wide, fashion_mnist, mnist-ibp-0.1 …")
     train.add_argument("--record", metavar="FILE", type=Path, help="write what was measured to this JSON file")
     train.add_argument("--checkpoint", metavar="FILE", type=Path, help="keep the state here, and go on from it")
     train.add_argument("--epochs", metavar="N", type=int, help="other than the recipe's")
@@ -81,8 +81,9 @@ def _train(options: argparse.Namespace) -> None:
             seed=options.seed,
         )
         if not dist.is_initialized() or dist.get_rank() == 0:
-            for what in ("clean", "autoattack"):
-                print(f"{what:<11}", Estimate(**record[what]))
+            for what in ("clean", "autoattack", "certified"):
+                if what in record:
+                    print(f"{what:<11}", Estimate(**record[what]))
             print("seconds    ", record["seconds"])
             if options.record:
                 recipes.write(record, options.record)

@@ -41,7 +41,7 @@ def dot(points: Tensor, weights: Tensor) -> Tensor:
 
 def least_in_box(low: Tensor, high: Tensor, weights: Tensor) -> Tensor:
     """The least of ⟨w, p⟩ for p in a box, (B, ...) twice, and weights (1 or B, S, ...): (B, S)."""
-    middle, reach = (low + high)[:, None] / 2, (high - low)[:, None] / 2
+    middle, reach = (low + high)[:, None] * 0.5, (high - low)[:, None] * 0.5
     return dot(middle, weights) - dot(reach, weights.abs())
 
 

@@ -9,6 +9,7 @@ Sources: Gowal et al. 2018 (arXiv:1810.12715); Zhang et al. 2018 (arXiv:1811.008
 
 from __future__ import annotations
 
+from copy import copy
 from functools import singledispatch
 from typing import Any
 
@@ -123,8 +124,8 @@ def _(layer: Mirrored, low: Tensor, high: Tensor) -> Box:
 
 @interval.register
 def _(layer: nn.Linear, low: Tensor, high: Tensor) -> Box:
-    middle = F.linear((low + high) / 2, layer.weight, layer.bias)
-    reach = F.linear((high - low) / 2, layer.weight.abs())
+    middle = F.linear((low + high) * 0.5, layer.weight, layer.bias)
+    reach = F.linear((high - low) * 0.5, layer.weight.abs())
     return middle - reach, middle + reach
 
 
@@ -139,8 +140,8 @@ def _(layer: nn.Linear, weights: Tensor, shape: torch.Size) -> tuple[Tensor, Ten
 @interval.register
 def _(layer: nn.Conv2d, low: Tensor, high: Tensor) -> Box:
     how = _how(layer)
-    middle = F.conv2d((low + high) / 2, layer.weight, layer.bias, **how)
-    reach = F.conv2d((high - low) / 2, layer.weight.abs(), **how)
+    middle = F.conv2d((low + high) * 0.5, layer.weight, layer.bias, **how)
+    reach = F.conv2d((high - low) * 0.5, layer.weight.abs(), **how)
     return middle - reach, middle + reach
 
 
@@ -158,6 +159,14 @@ def _how(layer: nn.Conv2d) -> dict[str, Any]:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise TypeError(f"a Conv2d must be padded by a number of zeros for bounds, got {layer}")
     return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+
+
+def unpadded(layer: nn.Conv2d) -> nn.Conv2d:
+    """The same convolution, of inputs that have the zeros around them already."""
+    _how(layer)
+    layer = copy(layer)
+    layer.padding = 0, 0
+    return layer
 
 
 @interval.register
@@ -185,7 +194,7 @@ def lines(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, 
     left, right = low.clamp(max=0), high.clamp(min=0)
     # Where the input has one sign, left or right is zero, and both lines are the activation itself.
     above = (right - bend * left) / (right - left).clamp_min(torch.finfo(low.dtype).tiny)
-    below = torch.where(right > -left, 1.0, bend).to(low.dtype)
+    below = torch.where((left < 0) & (right > 0), (right > -left) * (1 - bend) + bend, above)
     return below, above, (bend - above) * left
 
 

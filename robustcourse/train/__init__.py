@@ -3,8 +3,11 @@
 from robustcourse.train.augment import CropFlip
 from robustcourse.train.average import EMA, SWA
 from robustcourse.train.awp import AWP
+from robustcourse.train.certified import IBP, MTLIBP, SABR, CrownIBP, Ramp
 from robustcourse.train.checkpoint import History
 from robustcourse.train.curriculum import Curriculum
+from robustcourse.train.denoise import Denoiser, Denoising, Stability
+from robustcourse.train.distill import ARD, RSLAD
 from robustcourse.train.fit import Diverged, fit
 from robustcourse.train.free import Free
 from robustcourse.train.hold_out import HoldOut
@@ -18,16 +21,24 @@ from robustcourse.train.smoothing import Consistency, SmoothAdv
 from robustcourse.train.trades import TRADES
 
 __all__ = [
+    "ARD",
     "AWP",
     "EMA",
+    "IBP",
     "MART",
+    "MTLIBP",
     "NFGSM",
+    "RSLAD",
+    "SABR",
     "SWA",
     "TRADES",
     "AdversarialTraining",
     "Consistency",
     "CropFlip",
+    "CrownIBP",
     "Curriculum",
+    "Denoiser",
+    "Denoising",
     "Diverged",
     "Free",
     "GaussianNoise",
@@ -36,9 +47,11 @@ __all__ = [
     "HoldOut",
     "LipschitzMargin",
     "Objective",
+    "Ramp",
     "Robust",
     "SmoothAdv",
     "SpectralPenalty",
+    "Stability",
     "Standard",
     "Steps",
     "Triangle",

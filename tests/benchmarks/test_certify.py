@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from robustcourse import Linf, mlp
+from robustcourse import Linf, load, mlp
 from tests.nets import points
 
 BENCHMARK = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/certify.py"))
@@ -46,6 +46,28 @@ def test_smoothing_gives_booleans_and_the_floor_makes_as_many_passes():
         else:
             assert sum(passes) == 2 * votes + extra
     hook.remove()
+
+
+def test_a_step_of_every_training_method_is_measured_and_trains(capsys):
+    run = BENCHMARK["step"](lambda data: mlp(data, width=8), BENCHMARK["TRAINING"]["IBP"], DATA)
+    assert run() > run()
+    result = BENCHMARK["train"](lambda data: mlp(data, width=8), DATA, 3)
+    assert list(result) == list(BENCHMARK["TRAINING"])
+    assert result["standard"]["time"] == 1
+    assert all(figures["ms"] > 0 for figures in result.values())
+    BENCHMARK["show_training"]("A step", result)
+    assert "CROWN-IBP, half lines" in capsys.readouterr().out
+
+
+def test_branching_and_the_solver_answer_the_same_question(capsys):
+    result = BENCHMARK["exact"](load("digits"), epochs=1, images=3, sample=3)
+    assert list(result) == ["standard, ε = 0.05", "standard, ε = 0.1", "PGD, ε = 0.05", "PGD, ε = 0.1", "IBP, ε = 0.1"]
+    for figures in result.values():
+        decided = figures["verified"] + figures["falsified"]
+        assert decided + figures["unknown"] == 3
+        assert figures["solver agrees"] == f"{decided} of {decided}"
+    BENCHMARK["show_exact"]("Exact", result)
+    assert "IBP, ε = 0.1        verified" in capsys.readouterr().out
 
 
 def test_a_peer_that_is_not_installed_is_named(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 
 import pytest
@@ -166,6 +167,29 @@ def test_lines_gain_on_boxes_and_free_slopes_gain_on_those():
     model, x, y = build("mlp"), images(n=30), torch.arange(30) % 4
     boxes, mixed, tight, free = (bound(model, x, y, Linf(0.1)).mean() for bound in ALL)
     assert boxes < mixed < tight < free
+
+
+@each_kind
+@each_threat
+def test_slopes_of_the_neurons_too_are_sound_and_no_worse(kind, threat):
+    model, x, y = build(kind), images(), torch.tensor([0, 1, 2, 3])
+    joint = alpha_crown(model, x, y, threat, joint=True)
+    assert not joint.requires_grad
+    assert (joint >= crown(model, x, y, threat) - 1e-5).all()
+    assert joint.sum() >= alpha_crown(model, x, y, threat).sum() - 1e-2
+    generator = torch.Generator().manual_seed(1)
+    found = [threat.random(x, generator) for _ in range(20)]
+    for k in range(4):
+        found.append(PGD(threat, steps=20, loss=lambda z, y, k=k: z[:, k] - z.gather(1, y[:, None])[:, 0])(model, x, y))
+    for x_adv in found:
+        assert (margins(model, x_adv, y) >= joint - 1e-4).all()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_slopes_of_the_neurons_gain(kind):
+    model, x, y = build(kind), images(n=30), torch.arange(30) % 4
+    alone, joint = (alpha_crown(model, x, y, Linf(0.1), joint=joint) for joint in (False, True))
+    assert joint.mean() > alone.mean() + 1e-3 * alone.abs().mean()
 
 
 @each_kind
@@ -351,3 +375,74 @@ def test_settings_of_free_slopes_out_of_range(steps, rate):
 def test_no_steps_leave_the_lines_of_least_area():
     arguments = build("mlp"), X, Y, Linf(0.1)
     torch.testing.assert_close(partial(alpha_crown, steps=0)(*arguments), crown(*arguments))
+
+
+CONVOLUTIONS = {
+    "plain": [nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 3, padding=1)],
+    "strides": [nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0), bias=False), nn.ReLU(), nn.Conv2d(4, 3, 2, 2)],
+    "dilation, groups": [
+        nn.Conv2d(2, 4, 3, dilation=(1, 2), padding=2, groups=2),
+        *[nn.BatchNorm2d(4), nn.LeakyReLU(0.3), nn.Conv2d(4, 4, (2, 3), groups=4, padding=1, dilation=2)],
+    ],
+    "pixels left over": [nn.Conv2d(2, 3, 2, stride=2), nn.LeakyReLU(), nn.Conv2d(3, 4, 2, stride=3, padding=1)],
+    "three": [layer for _ in range(3) for layer in (nn.Conv2d(2, 2, 2, padding=1), nn.LeakyReLU(0.1))][:-1],
+    "scaled": [
+        *[Normalize(torch.tensor([0.4, 0.2]), torch.tensor([0.3, 0.1])), nn.Conv2d(2, 3, 3, padding=1)],
+        *[nn.ReLU(), nn.Conv2d(3, 3, 3, padding=1)],
+    ],
+    "two in a row": [nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Conv2d(3, 3, 2, padding=1), nn.Conv2d(3, 3, 2, padding=1)],
+    "scaled in between": [nn.Conv2d(2, 3, 2), nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 2, padding=1)],
+    "pooled": [nn.Conv2d(2, 3, 2), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(3, 3, 2, padding=1)],
+}
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_window_is_as_good_as_the_image(kind, monkeypatch):
+    torch.manual_seed(0)
+    layers = deepcopy(CONVOLUTIONS[kind])
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.running_mean, layer.weight.data, layer.bias.data):
+                tensor.normal_()
+    x, y = images((2, 9, 8), n=3).double(), torch.tensor([0, 1, 2])
+    size = nn.Sequential(*layers).double().eval()(x)[0].numel()
+    model = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(size, 4)).double().eval()
+    local = bounds.Net(model, x, y, Linf(0.1), tight=True)
+    found = [bounds.seen(local.steps[:i], (step.low, step.high)) for i, step in enumerate(local.steps[:-2])]
+    monkeypatch.setattr(bounds, "seen", lambda *_: None)
+    whole = bounds.Net(model, x, y, Linf(0.1), tight=True)
+    for ours, theirs in zip(local.steps, whole.steps, strict=True):
+        torch.testing.assert_close(ours.low, theirs.low)
+        torch.testing.assert_close(ours.high, theirs.high)
+    boxes = bounds.Net(model, x, y, Linf(0.1), tight=False)
+    assert (boxes.steps[-3].low < local.steps[-3].low - 1e-3).any()
+    assert (found[-1] is None) == (kind in {"two in a row", "scaled in between", "pooled"})
+
+
+@pytest.mark.parametrize("kind", ["dilation, groups", "three"])
+def test_slopes_are_seen_through_a_window_too(kind, monkeypatch):
+    layers = deepcopy(CONVOLUTIONS[kind])
+    x, y = images((2, 9, 8), n=3).double(), torch.tensor([0, 1, 2])
+    size = nn.Sequential(*layers).double().eval()(x)[0].numel()
+    model = nn.Sequential(*layers, nn.ReLU(), nn.Flatten(), nn.Linear(size, 4)).double().eval()
+    boxes = bounds.Net(model, x, y, Linf(0.1), tight=False)
+    slopes = [torch.rand_like(slope) for slope in bounds.free(boxes.steps[:-3], 2)]
+    found = []
+    for _ in range(2):
+        net = bounds.Net(model, x, y, Linf(0.1), tight=False)
+        net.tighten(len(layers), slopes)
+        found.append((net.steps[-3].low, net.steps[-3].high))
+        monkeypatch.setattr(bounds, "seen", lambda *_: None)
+    torch.testing.assert_close(*found)
+    assert (found[0][0] > boxes.steps[-3].low + 1e-3).any()
+
+
+def test_a_window_can_be_trained_through(monkeypatch):
+    x, y = images((2, 9, 8), n=3), torch.tensor([0, 1, 2])
+    model = nn.Sequential(*deepcopy(CONVOLUTIONS["plain"]), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4)).eval()
+    found = []
+    for _ in range(2):
+        found.append(torch.autograd.grad(crown(model, x, y, Linf(0.1)).sum(), list(model.parameters())))
+        monkeypatch.setattr(bounds, "seen", lambda *_: None)
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)

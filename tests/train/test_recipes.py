@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from robustcourse import Linf, load
+from robustcourse import PGD, Linf, cnn, load
 from robustcourse.cli import main
 from robustcourse.models import preact_resnet
 from robustcourse.train import CropFlip, recipes
@@ -48,7 +48,10 @@ def test_the_command_trains_measures_and_writes_a_record(small, tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "imagenet"], "name must be one of cifar10, cifar10-wide, fashion_mnist, got 'imagenet'"),
+        (
+            ["train", "imagenet"],
+            "name must be one of cifar10, cifar10-wide, fashion_mnist, mnist-ibp-0.1, mnist-ibp-0.3, got 'imagenet'",
+        ),
         (["train", "fashion_mnist", "--examples", "0"], "examples must be >= 1, got 0"),
     ],
 )
@@ -60,6 +63,27 @@ def test_what_cannot_be_made_is_said(arguments, message, capsys):
 @pytest.mark.parametrize("recipe", recipes.RECIPES.values(), ids=recipes.RECIPES)
 def test_every_recipe_fits_together(recipe):
     objective = recipe.objective(recipe.threat)
-    assert objective.attack.threat == recipe.threat == Linf(recipe.threat.eps)
+    threat = objective.threat if recipe.certificate else objective.attack.threat
+    assert threat == recipe.threat == Linf(recipe.threat.eps)
     assert recipe.epochs >= 1
-    assert recipe.augment(load("digits").test.x[:4]).shape == (4, 1, 8, 8)
+    if recipe.augment:
+        assert recipe.augment(load("digits").test.x[:4]).shape == (4, 1, 8, 8)
+
+
+def test_what_is_proved_is_in_the_record_and_not_attacked(monkeypatch):
+    attacked = []
+
+    def correct(model, split, attack=None, **settings):
+        if attack is not None:
+            attacked.append(len(split))
+        return measured(model, split, attack and PGD(attack.threat, steps=1), **settings)
+
+    measured = recipes.correct
+    monkeypatch.setattr(recipes, "correct", correct)
+    small = replace(recipes.RECIPES["mnist-ibp-0.1"], data="digits", threat=Linf(0.02), batch_size=64)
+    monkeypatch.setitem(recipes.RECIPES, "small", replace(small, network=partial(cnn, width=4, depth=2)))
+    record = recipes.make("small", epochs=12)
+    certified, robust, clean = (record[what]["value"] for what in ("certified", "autoattack", "clean"))
+    assert 0.2 < certified <= robust <= clean
+    assert attacked == [round((clean - certified) * 360)]
+    assert (record["settings"]["bf16"], "SGD" in record["settings"]["optimizer"]) == ("False", False)
