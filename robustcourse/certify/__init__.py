@@ -5,9 +5,10 @@ from robustcourse.certify.branch import BranchAndBound
 from robustcourse.certify.ladder import Ladder, Unsound, ladder
 from robustcourse.certify.milp import milp
 from robustcourse.certify.radius import certified_radius
-from robustcourse.certify.smoothing import Smoothed, Votes, smooth
+from robustcourse.certify.smoothing import Smoothed, smooth
 from robustcourse.certify.stretch import lipschitz
 from robustcourse.certify.verdict import Certificate, Verdict, certified, certified_accuracy, verify
+from robustcourse.certify.votes import Votes
 
 __all__ = [
     "BranchAndBound",

@@ -10,7 +10,6 @@ are.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +20,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from torch import Tensor, nn
 
-from robustcourse.certify.verdict import FALSIFIED, UNKNOWN, VERIFIED, Verdict, verdict
-from robustcourse.checks import check_images, check_labels, check_logits, check_model, check_nonnegative
+from robustcourse.checks import check_images, check_logits, check_model, check_nonnegative
 from robustcourse.models import Normalize
-from robustcourse.threats import Threat
 
 ABSTAIN = -1
 # Layers for which layer(x + noise) is layer(x) + layer(noise) − layer(0).
@@ -78,7 +75,7 @@ class smooth:
             as many coins. And W x + W noise is W (x + noise) up to rounding only, which a near tie can notice.
 
     The noise is drawn in float32, as the model computes; that a proof for real numbers carries over to such noise is an
-    assumption, for which counterexamples can be constructed (Voráček & Hein 2023, arXiv:2302.01186).
+    assumption, for which counterexamples can be constructed (Voráček & Hein 2022, arXiv:2207.07209).
 
     Raises:
         TypeError, ValueError: model is no module or in training mode, or a number is out of range.
@@ -91,7 +88,7 @@ class smooth:
 
     def __post_init__(self) -> None:
         check_model(self.model)
-        _check_noise(self.sigma, self.batch_size)
+        check_noise(self.sigma, self.batch_size)
 
     def predict(
         self, x: Tensor, n: int = 1000, alpha: float = 0.001, generator: torch.Generator | None = None
@@ -110,7 +107,7 @@ class smooth:
         Raises:
             TypeError, ValueError: a wrong input.
         """
-        _check(n, alpha)
+        check_votes(n, alpha)
         votes = self.votes(x, n, generator)
         (first, second), (top, _) = (part.T for part in votes.topk(2, 1))
         # With the two leaders equally strong, each of their votes would be the toss of a coin.
@@ -141,10 +138,10 @@ class smooth:
         Raises:
             TypeError, ValueError: a wrong input, or n too small to certify anything.
         """
-        _check(n, alpha, n0, bounding=True)
+        check_votes(n, alpha, n0, bounding=True)
         generator = generator or _fresh(x)
         top = self.votes(x, n0, generator).argmax(1)
-        low, votes = self.share(x, top, torch.full((len(x),), 0.5), [n], alpha, generator)
+        low, votes = self.bound(x, top, torch.full((len(x),), 0.5), [n], alpha, generator)
         radius = (self.sigma * torch.special.ndtri(low)).clamp_min(0).to(x.device)
         return Smoothed(top.where(radius > 0, ABSTAIN), radius, votes)
 
@@ -173,16 +170,16 @@ class smooth:
         Raises:
             TypeError, ValueError: a wrong input.
         """
-        _check(n, alpha, n0, bounding=True)
+        check_votes(n, alpha, n0, bounding=True)
         check_nonnegative("radius", radius)
         generator = generator or _fresh(x)
         top = self.votes(x, n0, generator).argmax(1)
         needed = torch.full((len(x),), float(stats.norm.cdf(radius / self.sigma)), dtype=torch.float64)
-        low, votes = self.share(x, top, needed, doubling(n), alpha, generator)
+        low, votes = self.bound(x, top, needed, doubling(n), alpha, generator)
         sure = (low > needed).to(x.device)
         return Smoothed(top.where(sure, ABSTAIN), sure.to(torch.float64) * radius, votes)
 
-    def share(
+    def bound(
         self, x: Tensor, top: Tensor, needed: Tensor, looks: Sequence[int], alpha: float, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """What share of all votes each image's class has at least; asked until it is known whether that is enough.
@@ -237,62 +234,6 @@ class smooth:
         return total
 
 
-@dataclass(frozen=True)
-class Votes:
-    """A certificate for the smoothed model g: `verify(model, split, Votes(0.25), L2(0.5))`.
-
-    *Verified*: g gives the right class, and its radius exceeds ε. *Falsified*: g gives another class to x itself, which
-    is the witness. All else is unknown. The gap is radius − ε.
-
-    Both verdicts follow from one bound, on the share of a class that other votes have chosen, which is wrong with
-    probability `alpha` at most. That is each example's own risk: among 10,000 verified ones, 10 may be none at 0.001.
-
-    Votes know balls in L2 only. An L1 ball lies within the one of the same ε, and a box of L∞ within one that is √d
-    times as large, for d pixels that are free to change: 8 on digits, 28 on MNIST, 55 on CIFAR-10. That is the price.
-
-    Args:
-        sigma, batch_size, shared: as for `smooth`.
-        n0, n, alpha: as for `smooth.certify`; a share p of the votes is enough for ε where σ Φ⁻¹(p) > ε, and n is where
-            it gives up. The largest radius that n can show is near σ Φ⁻¹(α^(1/n)), 0.8 at σ = 0.25 and n = 10,000.
-        seed: of the noise, together with the images of the batch: the same call gives the same verdict.
-        early: stop as soon as an example is decided, as `smooth.reaches` does. The gap is then what was known by that
-            time. False: give all n votes to each, for the largest radius.
-
-    Cost: n0 + n forward passes an example at most.
-
-    Raises:
-        ValueError: a number is out of range, or n too small to show anything.
-    """
-
-    sigma: float
-    n0: int = 100
-    n: int = 10_000
-    alpha: float = 0.001
-    seed: int = 0
-    early: bool = True
-    batch_size: int = 1000
-    shared: bool = False
-
-    def __post_init__(self) -> None:
-        _check_noise(self.sigma, self.batch_size)
-        _check(self.n, self.alpha, self.n0, bounding=True)
-
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Verdict:
-        """(model, x, y, threat) to a verdict on each of the B examples. Raises: as `smooth.certify`."""
-        check_images(x)
-        check_labels(y, x)
-        g, generator = smooth(model, self.sigma, self.batch_size, self.shared), _fresh(x, self.seed)
-        eps, first = threat.length(x), g.votes(x, self.n0, generator)
-        check_labels(y, x, classes=first.shape[1])
-        top = first.argmax(1)
-        right = (top == y).cpu()
-        enough = torch.full(y.shape, float(stats.norm.cdf(eps / self.sigma)), dtype=torch.float64).where(right, 0.5)
-        low, _ = g.share(x, top, enough, doubling(self.n) if self.early else [self.n], self.alpha, generator)
-        status = torch.where(right, VERIFIED, FALSIFIED).where(low > enough, UNKNOWN).to(x.device)
-        radius = (self.sigma * torch.special.ndtri(low)).clamp_min(0).where(right, 0).to(x.device)
-        return verdict(status, radius - eps, x, torch.ones_like(y), self, threat)
-
-
 def doubling(n: int) -> list[int]:
     """When to look at the count: after 100 votes, each time that it has doubled, and after all n."""
     return sorted({*(100 * 2**k for k in range(n.bit_length()) if 100 * 2**k < n), n})
@@ -305,13 +246,8 @@ def _split(model: nn.Module) -> tuple[nn.Sequential, nn.Sequential]:
     return nn.Sequential(*layers[:begin]), nn.Sequential(*layers[begin:])
 
 
-def _fresh(x: Tensor, seed: int | None = None) -> torch.Generator:
-    """A stream with seed 0 on the device of x; or one that a seed and the images themselves decide."""
-    generator = torch.Generator(x.device)
-    if seed is None:
-        return generator.manual_seed(0)
-    digest = hashlib.sha256(str(seed).encode() + x.detach().cpu().contiguous().numpy().tobytes()).digest()
-    return generator.manual_seed(int.from_bytes(digest[:4], "big"))  # torch's generator on the CPU knows 32 bits
+def _fresh(x: Tensor) -> torch.Generator:
+    return torch.Generator(x.device).manual_seed(0)
 
 
 def _at_least(hits: ArrayLike, n: int, alpha: float) -> Any:
@@ -320,14 +256,14 @@ def _at_least(hits: ArrayLike, n: int, alpha: float) -> Any:
     return np.where(hits > 0, stats.beta.ppf(alpha, np.maximum(hits, 1), n - hits + 1), 0.0)[()]
 
 
-def _check_noise(sigma: float, batch_size: int) -> None:
+def check_noise(sigma: float, batch_size: int) -> None:
     if not 0 < sigma < float("inf"):
         raise ValueError(f"sigma must be a finite number > 0, got {sigma}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
 
 
-def _check(n: int, alpha: float, n0: int = 1, bounding: bool = False) -> None:
+def check_votes(n: int, alpha: float, n0: int = 1, bounding: bool = False) -> None:
     for name, number in {"n": n, "n0": n0}.items():
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}")

@@ -29,7 +29,7 @@ def lipschitz(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
     √2 times the whole product, where the last layer is another one.
 
     Args:
-        model: in evaluation mode, layers in a row: those that have bounds, and `MaxMin`.
+        model: in evaluation mode, layers in a row whose `stretch` is known; not a residual network.
         x: (B, ...) in [0, 1].
         y: (B,) int64 labels.
         threat: the set of allowed perturbations. L2 as it is. Of the others the ball of L2 around them counts: of the
@@ -95,7 +95,8 @@ def _(layer: Normalize, shape: torch.Size) -> Tensor:
 
 @stretch.register
 def _(layer: nn.BatchNorm2d, shape: torch.Size) -> Tensor:
-    assert layer.running_var is not None
+    if layer.running_var is None:
+        raise TypeError(f"a BatchNorm2d must have running statistics for its stretch to be known, got {layer}")
     scale = (layer.running_var + layer.eps).rsqrt()
     return (scale if layer.weight is None else scale * layer.weight.abs()).max()
 

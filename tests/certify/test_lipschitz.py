@@ -186,11 +186,13 @@ def test_on_digits_it_certifies_a_good_part_and_no_attack_contradicts():
          "a layer whose stretch is not known, Softplus; register"),
         (nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), nn.Flatten()).eval(), TypeError,
          "a Conv2d must be padded by zeros for its stretch to be known"),
+        (nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten()).eval(), TypeError,
+         "a BatchNorm2d must have running statistics"),
         (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), ValueError, "model is in training mode"),
         (nn.Sequential(nn.Conv2d(1, 2, 3)).eval(), ValueError, "model must return logits"),
         (nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval(), ValueError, r"y must hold labels in 0 … 1"),
     ],
-    ids=["layer", "padding", "mode", "logits", "labels"],
+    ids=["layer", "padding", "statistics", "mode", "logits", "labels"],
 )  # fmt: skip
 def test_what_it_cannot_bound_is_an_error(model, error, said):
     with pytest.raises(error, match=said):
@@ -228,9 +230,10 @@ def test_the_margin_loss_leaves_modes_as_they_are_and_trains_what_it_certifies()
         fit(model, data, objective, epochs=20)
     standard, proved = (certified_accuracy(model, data.test, lipschitz, L2(0.25)) for model in models)
     assert standard.high + 0.1 < proved.low
-    model = mlp(DATA, width=4).train()
-    LipschitzMargin(L2(0.1))(model, DATA.train.x, DATA.train.y)
+    model = lipschitz_mlp(DATA, width=4).train()
+    LipschitzMargin(L2(0.1))(model, DATA.train.x, DATA.train.y).backward()
     assert all(part.training for part in model.modules())
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())  # though all singular values are equal
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
