@@ -11,13 +11,26 @@ from typing import Any
 import pytest
 import torch
 from conftest import serve
+from scipy import stats
 from torch import nn
 
+from robustcourse.certify import crown, ibp
 from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.threats import Linf
-from robustcourse.widgets import attack_lab, epoch_slider, minimax, trade_off, two_walls, worst_case
+from robustcourse.widgets import (
+    Route,
+    attack_lab,
+    bounds_flow,
+    budget,
+    epoch_slider,
+    minimax,
+    noise_cloud,
+    trade_off,
+    two_walls,
+    worst_case,
+)
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
 
@@ -67,6 +80,44 @@ def moons() -> tuple[nn.Sequential, Split]:
     return net, Split(x.half().float(), y)
 
 
+def hits(seed: int, *shares: float) -> torch.Tensor:
+    """Made-up answers of five seeds to 80 images, for a model of each share."""
+    hard = torch.rand(80, generator=torch.Generator().manual_seed(0))
+    luck = 0.1 * torch.randn(len(shares), 5, 80, generator=torch.Generator().manual_seed(seed))
+    return hard + luck < torch.tensor(shares)[:, None, None]
+
+
+ROUTES = {
+    "from scratch": Route([10, 20, 40, 80], hits(1, 0.2, 0.4, 0.6, 0.7)),
+    "fine-tuned, with a name longer than there is room for": Route([0, 5, 10], hits(2, 0.15, 0.6, 0.64), 30),
+    "a filter": Route([15], hits(3, 0.1)),
+}
+
+
+def six() -> nn.Sequential:
+    """A network of six neurons, all with an open sign around the middle of the square."""
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    weights = [
+        ([[1, 1], [1, -1], [-1, 0.5]], [-0.9, 0.1, 0.3]),
+        ([[1, -1, 0.5], [-1, 1, 1], [0.5, 1, -1]], [0.1, -0.1, -0.2]),
+        ([[0.75, -0.5, 0.5], [-0.25, 0.5, -0.5]], [0.1, -0.1]),
+    ]
+    for layer, (weight, bias) in zip(net[::2], weights, strict=True):
+        layer.weight.data, layer.bias.data = torch.tensor(weight).double(), torch.tensor(bias).double()
+    return net.requires_grad_(False)
+
+
+SIX = six()
+
+
+def halves() -> nn.Sequential:
+    """Names the left half of the square round, the right half square."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    net[1].weight.data = torch.tensor([[-8.0, 0.0], [8.0, 0.0]])
+    net[1].bias.data = torch.tensor([4.0, -4.0])
+    return net
+
+
 CLOUDS = TwoGaussians(torch.cat([torch.tensor([0.05] * 2 + [0.015] * 40), torch.zeros(400)]), sigma=0.05)
 LOTS = {
     name: {eps: Estimate(v, v - 0.02, v + 0.02, 360, "points") for eps, v in zip((0.1, 0.2, 0.3), values, strict=True)}
@@ -111,6 +162,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "worst": page_of(worst_case(DEFENCES, EPS)._repr_html_()),
         "tradeoff": page_of(trade_off(CLOUDS, LOTS, torch.linspace(0.22, 0.5, 60))._repr_html_()),
         "epochs": page_of(epoch_slider(RUNS)._repr_html_()),
+        "budget": page_of(budget(ROUTES)._repr_html_()),
+        "flow": page_of(bounds_flow(SIX, eps=0.16)._repr_html_()),
+        "noise": page_of(noise_cloud(halves(), point=(0.9, 0.5), sigma=0.05)._repr_html_()),
         "moons": page_of(minimax(*moons())._repr_html_()),
     }.items():
         (to / f"{name}.html").write_text(html, "utf-8")
@@ -693,3 +747,246 @@ def test_everyone_can_stop_training(see: Any, theme: str, width: int) -> None:
         seen.page.get_by_role("combobox").select_option(label=name)
         assert seen.violations() == []
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def most(sigma: float, n: int) -> str:
+    """The largest radius that n votes can show, when all of them agree."""
+    return f"{sigma * float(stats.norm.ppf(0.001 ** (1 / n))):.3f}"
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_the_radius_grows_with_the_votes_to_the_limit_of_n(see: Any, over: str) -> None:
+    page = see("noise", over).page
+    expect_verdict(page, "σ = 0.05, 1,000 of 1,000 votes for square: its share is at least 99.3 %.")
+    expect_verdict(page, f"Certified radius {most(0.05, 1000)}; all that n can show.")
+    page.get_by_label("Votes, n =").focus()
+    page.keyboard.press("End")
+    expect_verdict(
+        page,
+        f"100,000 of 100,000 votes for square: its share is at least 100.0 %. Certified radius {most(0.05, 100_000)}",
+    )
+    drawn = float(page.locator("circle.certified").get_attribute("r")) / 360
+    assert f"{drawn:.3f}" == most(0.05, 100_000)
+    page.keyboard.press("Home")
+    expect_verdict(page, f"10 of 10 votes for square: its share is at least 50.1 %. Certified radius {most(0.05, 10)}")
+    page.get_by_label("Votes, n =").fill("4")
+    page.get_by_label("σ =").fill("0.08")
+    expect_verdict(
+        page,
+        f"σ = 0.08, 1,000 of 1,000 votes for square: its share is at least 99.3 %. Certified radius {most(0.08, 1000)}",
+    )
+    playwright.expect(page.get_by_role("status")).to_contain_text("σ = 0.08, 1,000 of 1,000 votes for square")
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("rowheader").all_inner_texts() == ["10", "30", "100", "300", "1,000"]
+    cells = page.get_by_role("row").last.get_by_role("cell").all_inner_texts()
+    assert cells == ["square", "1,000", "0.993", most(0.08, 1000), most(0.08, 1000)]
+
+
+def test_the_cloud_follows_the_mouse_to_the_border_and_beyond(see: Any) -> None:
+    page = see("noise").page
+    expect_verdict(page, "1,000 of 1,000 votes for square")
+    plane, grip = (page.locator(which).bounding_box() for which in (".plane", ".grip"))
+    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(plane["x"] + 0.5 * plane["width"], plane["y"] + 0.25 * plane["height"], steps=8)
+    expect_verdict(page, "Abstain: that is not surely more than half.")
+    playwright.expect(page.locator("circle.certified")).to_have_attribute("r", "0")
+    playwright.expect(page.get_by_label("up")).to_have_value("0.75")
+    page.mouse.move(plane["x"] - 50, plane["y"] + 0.25 * plane["height"], steps=4)
+    page.mouse.up()
+    expect_verdict(page, "1,000 of 1,000 votes for round")
+    playwright.expect(page.get_by_label("across")).to_have_value("0")
+    assert page.locator(".look.square").get_attribute("d") == ""
+
+
+def test_the_noise_can_be_thrown_again(see: Any) -> None:
+    page = see("noise").page
+    page.get_by_label("across").fill("0.53")
+    expect_verdict(page, "votes for square")
+    said = {page.locator(".verdict").inner_text()}
+    for _ in range(3):
+        before = page.locator(".look.square").get_attribute("d")
+        page.get_by_role("button", name="Throw again").click()
+        playwright.expect(page.locator(".look.square")).not_to_have_attribute("d", before)
+        page.wait_for_timeout(300)
+        said.add(page.locator(".verdict").inner_text())
+    assert len(said) > 1
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 320), ("dark", 320), ("light", 900), ("dark", 900)])
+def test_everyone_can_vote_under_noise(see: Any, theme: str, width: int) -> None:
+    seen = see("noise", theme=theme, width=width)
+    seen.page.get_by_text("The numbers behind this figure").click()
+    for across in ("0.9", "0.5"):
+        seen.page.get_by_label("across").fill(across)
+        seen.page.wait_for_timeout(200)
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def said_of_the_margin(eps: float, x: tuple[float, float] = (0.5, 0.5)) -> str:
+    """The beginning of what the figure must say, from the package's bounds."""
+    given = torch.tensor([x]).double(), torch.zeros(1, dtype=torch.int64), Linf(eps)
+    boxes, lines = (f"{bound(SIX, *given)[0, 1].item():.2f}".replace("-", "−") for bound in (ibp, crown))
+    return f"ε = {eps:.3f}. The margin is at least, by boxes: {boxes}, by lines: {lines}"
+
+
+def neuron(page: Any, name: str) -> Any:
+    return page.get_by_role("button", name=name)
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_bounds_follow_epsilon_and_the_inputs(see: Any, over: str) -> None:
+    page = see("flow", over).page
+    expect_verdict(page, said_of_the_margin(0.16))
+    expect_verdict(page, "Not proved yet, and not broken: split an open neuron.")
+    page.get_by_label("ε =").focus()
+    page.keyboard.press("ArrowRight")
+    expect_verdict(page, said_of_the_margin(0.165))
+    page.get_by_label("ε =").fill("0.03")
+    expect_verdict(page, said_of_the_margin(0.03))
+    expect_verdict(page, "Proved: every input in the box has this class.")
+    page.get_by_label("x₂ =").fill("0.25")
+    page.get_by_label("ε =").fill("0.2")
+    expect_verdict(page, said_of_the_margin(0.2, (0.5, 0.25)))
+    expect_verdict(page, "No proof can come: some input in the box has the other class.")
+    playwright.expect(page.get_by_role("status")).to_contain_text(said_of_the_margin(0.2, (0.5, 0.25)))
+
+
+def test_an_open_neuron_is_split_by_keyboard_and_by_mouse(see: Any) -> None:
+    page = see("flow").page
+    first = neuron(page, "b₁")
+    first.focus()
+    page.keyboard.press("Enter")
+    playwright.expect(first).to_have_attribute("aria-pressed", "true")
+    expect_verdict(page, "branching at 1 neuron, 2 cases:")
+    assert page.locator(".piece").count() == 2
+    playwright.expect(page.locator(".quiet").last).to_contain_text("b₁ = 1.00 ReLU(a₁) − 1.00 ReLU(a₂)")
+    neuron(page, "a₂").click()
+    expect_verdict(page, "branching at 2 neurons,")
+    cases = page.get_by_label("Case, lowest first:")
+    said = cases.get_attribute("aria-valuetext")
+    cases.focus()
+    page.keyboard.press("ArrowRight")
+    playwright.expect(cases).not_to_have_attribute("aria-valuetext", said)
+    playwright.expect(cases).to_have_attribute("aria-valuetext", re.compile(r"^2 of \d: a₂.[+−], b₁.[+−]$"))
+    neuron(page, "a₂").click()
+    first.press("Space")
+    expect_verdict(page, said_of_the_margin(0.16) + ". ")
+    playwright.expect(cases).to_be_hidden()
+
+
+def test_splitting_every_neuron_meets_the_truth(see: Any) -> None:
+    page = see("flow").page
+    page.get_by_role("button", name="Split every open neuron").click()
+    expect_verdict(page, "branching at 6 neurons,")
+    expect_verdict(page, "The bound is exact. Proved: every input in the box has this class.")
+    playwright.expect(page.get_by_role("button", name="Split every open neuron")).to_be_disabled()
+    pieces = page.locator(".piece")
+    assert pieces.count() == page.locator(".piece.proved").count() > 6
+    page.get_by_role("button", name="Undo all splits").click()
+    expect_verdict(page, said_of_the_margin(0.16))
+    assert pieces.count() == 1
+
+
+def test_a_neuron_whose_sign_is_settled_cannot_be_split(see: Any) -> None:
+    page = see("flow").page
+    page.get_by_label("ε =").fill("0.005")
+    settled = neuron(page, "b₃, always")
+    settled.click()
+    playwright.expect(settled).to_have_attribute("aria-pressed", "false")
+    playwright.expect(page.locator(".quiet").last).to_contain_text("b₃ = ")
+
+
+def test_the_box_follows_the_mouse_and_fills_the_table(see: Any) -> None:
+    page = see("flow").page
+    plane, grip = (page.locator(which).bounding_box() for which in (".plane", ".grip"))
+    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(plane["x"] + 0.75 * plane["width"], plane["y"] + 0.25 * plane["height"], steps=8)
+    page.mouse.up()
+    for label in ("x₁ =", "x₂ ="):
+        playwright.expect(page.get_by_label(label)).to_have_value(re.compile(r"^0.7[45]"))
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("rowheader").all_inner_texts() == ["a₁", "a₂", "a₃", "b₁", "b₂", "b₃", "margin"]
+    cells = page.get_by_role("row").last.get_by_role("cell").all_inner_texts()
+    ends = [[float(end.replace("−", "-")) for end in text.split(" … ")] for text in cells]
+    lows, highs = zip(*ends, strict=True)
+    assert lows[0] <= lows[1] <= lows[3] <= highs[3] <= highs[1] <= highs[0]
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 320), ("dark", 320), ("light", 900), ("dark", 900)])
+def test_everyone_can_follow_the_bounds(see: Any, theme: str, width: int) -> None:
+    seen = see("flow", theme=theme, width=width)
+    seen.page.get_by_text("The numbers behind this figure").click()
+    for button in ("Split every open neuron", "Undo all splits"):
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        seen.page.get_by_role("button", name=button).click()
+        seen.page.wait_for_timeout(200)
+
+
+def model_of(route: str, k: int) -> str:
+    """A model of a route with what it reads right, as the figure writes it."""
+    estimate = Estimate.over_seeds(ROUTES[route].right[k].numpy())
+    value, low, high = (f"{100 * v:.0f}" for v in (estimate.value, estimate.low, estimate.high))
+    return f"{route} ({value} % [{low}, {high}])"
+
+
+SCRATCH, TUNED, FILTER = ROUTES
+
+
+def spend(page: Any, passes: float) -> None:
+    """Move the budget by keyboard until it is at least this."""
+    slider = page.get_by_label("Budget:")
+    slider.focus()
+    page.keyboard.press("Home")
+    while float(slider.get_attribute("aria-valuetext").split()[0].replace(",", "")) < passes:
+        page.keyboard.press("ArrowRight")
+
+
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_who_wins_depends_on_the_budget(see: Any, over: str) -> None:
+    page = see("budget", over).page
+    page.get_by_label("Budget:").focus()
+    page.keyboard.press("Home")
+    expect_verdict(page, "no route has a model.")
+    spend(page, 12)
+    expect_verdict(page, f"only {model_of(SCRATCH, 0)} has a model.")
+    spend(page, 22)
+    expect_verdict(page, f"the best is {model_of(SCRATCH, 1)}, then {model_of(FILTER, 0)}: +")
+    expect_verdict(page, f"{SCRATCH} wins.")
+    assert page.locator(".best .missing").count() == 1
+    spend(page, 41)
+    expect_verdict(page, f"Not decided between {TUNED} and {SCRATCH}.")
+    page.keyboard.press("End")
+    expect_verdict(page, f"the best is {model_of(SCRATCH, 3)}, then {model_of(TUNED, 2)}: +")
+    playwright.expect(page.get_by_role("status")).to_contain_text(f"Within 80 passes the best is {SCRATCH}")
+
+
+def test_a_pretrained_model_for_free_turns_the_tables(see: Any) -> None:
+    page = see("budget").page
+    page.get_by_text("The numbers behind this figure").click()
+    spend(page, 11)
+    expect_verdict(page, f"only {model_of(SCRATCH, 0)} has a model.")
+    costs = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=TUNED)).get_by_role("cell")
+    assert costs.all_inner_texts()[::3] == ["30", "35", "40"]
+    page.get_by_role("checkbox", name="A pretrained model is there for free").press("Space")
+    expect_verdict(page, f"the best is {model_of(TUNED, 2)}, then {model_of(SCRATCH, 0)}: +")
+    expect_verdict(page, f"{TUNED} wins.")
+    assert costs.all_inner_texts()[::3] == ["0", "5", "10"]
+    page.get_by_label("Budget:").fill("0")
+    expect_verdict(page, f"only {model_of(TUNED, 0)} has a model.")
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 320), ("dark", 320), ("light", 900), ("dark", 900)])
+def test_everyone_can_choose_a_budget(see: Any, theme: str, width: int) -> None:
+    seen = see("budget", theme=theme, width=width)
+    seen.page.get_by_text("The numbers behind this figure").click()
+    for step in ("120", "60", "0"):
+        seen.page.get_by_label("Budget:").fill(step)
+        assert seen.violations() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = [part.bounding_box() for part in seen.page.locator(".frame, .controls > *, .best > div > *").all()]
+        frame, *parts = (box for box in boxes if box)
+        assert all(frame["x"] < part["x"] and part["x"] + part["width"] < frame["x"] + frame["width"] for part in parts)

@@ -1,5 +1,29 @@
 """Live figures: interactive pictures that compute in the reader's browser, with no kernel and no network."""
 
-from robustcourse.widgets.live import Live, attack_lab, epoch_slider, minimax, trade_off, two_walls, worst_case
+from robustcourse.widgets.live import (
+    Live,
+    Route,
+    attack_lab,
+    bounds_flow,
+    budget,
+    epoch_slider,
+    minimax,
+    noise_cloud,
+    trade_off,
+    two_walls,
+    worst_case,
+)
 
-__all__ = ["Live", "attack_lab", "epoch_slider", "minimax", "trade_off", "two_walls", "worst_case"]
+__all__ = [
+    "Live",
+    "Route",
+    "attack_lab",
+    "bounds_flow",
+    "budget",
+    "epoch_slider",
+    "minimax",
+    "noise_cloud",
+    "trade_off",
+    "two_walls",
+    "worst_case",
+]

@@ -166,6 +166,26 @@ export function chart({ width, height, x, y, label, below, beside, xTicks, yTick
   return { svg, node: svg.node(), marks: svg.append("g"), beside: title, rescale };
 }
 
+// Lines that cross would be mixed up without a shape of their own, in the chart and beside their name.
+export const SHAPES = [
+  "M0-4a4 4 0 1 0 .01 0z",
+  "M-3.5-3.5h7v7h-7z",
+  "M0-4.8 4.6 3.4h-9.2z",
+  "M0-5 5 0 0 5-5 0z",
+  "M0 4.8 4.6-3.4h-9.2z",
+  "M-3.6-3.6 3.6 3.6M-3.6 3.6 3.6-3.6",
+  "M0-4.6V4.6M-4.6 0H4.6",
+];
+
+/** A piece of a line with its shape, to stand beside its name. */
+export function sample(shape) {
+  const svg = d3.select(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
+  svg.attr("viewBox", "-16 -7 32 14").attr("class", "sample").attr("aria-hidden", "true");
+  svg.append("path").attr("class", "single").attr("d", "M-16 0H16");
+  svg.append("path").attr("class", "shape").attr("d", shape);
+  return svg.node();
+}
+
 // --- numbers and words ---------------------------------------------------------------------------
 
 /** A table for readers who want the numbers, or cannot see the picture. Call .fill(rows) with lists of text. */
@@ -190,6 +210,23 @@ export function wilson(k, n) {
 /** 0.934 → "93 %", which no line break parts */
 export function percent(share) {
   return `${Math.round(100 * share)}\u00a0%`;
+}
+
+/** 3.04 → "+3", −2.5 → "−2.5" */
+export function signed(v) {
+  const text = String(+Math.abs(v).toFixed(1));
+  return text === "0" ? "0" : `${v > 0 ? "+" : "−"}${text}`;
+}
+
+/** A gain in points with its interval: "+3.6 [+1.8, +5.3]". */
+export function interval({ value, low, high }) {
+  const [v, a, b] = [value, low, high].map((share) => signed(100 * share));
+  return `${v} [${a}, ${b}]`;
+}
+
+/** ["a", "b", "c"] → "a, b and c" */
+export function list(names) {
+  return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
 }
 
 // --- time ----------------------------------------------------------------------------------------
@@ -236,20 +273,20 @@ export function worker(step) {
 
 // --- style ---------------------------------------------------------------------------------------
 
-// The colour language of the course: standard blue, robust orange; clean solid, attacked dashed. --mark is for lines
-// and fills, --word for text, which has a contrast of at least 4.5 in both themes.
+// The colour language of the course: standard blue, robust orange, certified green; clean solid, attacked dashed,
+// certified dotted. --mark is for lines and fills, --word for text, which has a contrast of at least 4.5 in both themes.
 const CSS = `
 :host {
   display: block; margin: 1rem 0; color-scheme: light;
   --paper: #ffffff; --ground: #f6f7f9; --line: #d5d9df; --edge: #7b8490; --text: #1d2430; --quiet: #566070;
   --blue: #0072b2; --blue-word: #00659e; --orange: #d55e00; --orange-word: #a84a00;
-  --more: #a3217f; --less: #0b7a75; --accent: #3a4a63;
+  --green: #128a66; --green-word: #0c7656; --more: #a3217f; --less: #0b7a75; --accent: #3a4a63;
 }
 :host(.dark) {
   color-scheme: dark;
   --paper: #14181d; --ground: #1d2229; --line: #39414c; --edge: #8993a1; --text: #e8ebef; --quiet: #a8b1bd;
   --blue: #56b4e9; --blue-word: #6cbdec; --orange: #e98a3c; --orange-word: #f2a05c;
-  --more: #ee7fcb; --less: #4cc9c0; --accent: #b8c4d6;
+  --green: #2fb98d; --green-word: #4fcfa5; --more: #ee7fcb; --less: #4cc9c0; --accent: #b8c4d6;
 }
 *, *::before, *::after { box-sizing: border-box; }
 .standard { --mark: var(--blue); --word: var(--blue-word); }
@@ -327,6 +364,9 @@ figure { margin: 0; }
 :host(.dark) canvas.ink { filter: invert(1); }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { font: 12.5px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: var(--quiet); }
+.sample { flex: none; width: 32px; }
+.single { fill: none; stroke: var(--edge); stroke-width: 1.4; stroke-dasharray: 4 3; }
+.shape { fill: var(--paper); stroke: var(--quiet); stroke-width: 1.5; }
 .axis path { stroke: none; }
 .axis line { stroke: var(--edge); }
 .axis.grid line { stroke: var(--line); }

@@ -1,9 +1,9 @@
 // Training seen again, epoch by epoch: what its log said, and what another judge says of the same network.
-import { chart, h, menu, percent, slider, table } from "./base.mjs";
+import { chart, h, menu, percent, SHAPES, slider, table } from "./base.mjs";
 import { d3 } from "./d3.mjs";
 
 // The log's curves are told apart by shape; the judge's curve comes last and has none.
-const SHAPES = ["M-3.5-3.5h7v7h-7z", "M0-4.8 4.6 3.4h-9.2z", "M0-5 5 0 0 5-5 0z"];
+const MARKS = SHAPES.slice(1);
 
 function epochs(ui, state) {
   const runs = state.runs;
@@ -66,7 +66,7 @@ function epochs(ui, state) {
       text.attr("text-anchor", left > width / 2 ? "end" : "start").text(name);
     }
     dots = curves.map((curve, k) => {
-      const shape = plot.marks.append("path").attr("d", SHAPES[k] && curve !== judge ? SHAPES[k] : "M0-5a5 5 0 1 0 .01 0z");
+      const shape = plot.marks.append("path").attr("d", MARKS[k] && curve !== judge ? MARKS[k] : "M0-5a5 5 0 1 0 .01 0z");
       return shape.attr("class", `dot ${kind(curves, k)}`);
     });
     drawing.replaceChildren(plot.node);
@@ -116,7 +116,7 @@ function key(curves, k) {
   svg.attr("viewBox", "-16 -7 32 14").attr("class", "key").attr("aria-hidden", "true");
   svg.append("path").attr("class", `curve ${kind(curves, k)}`).attr("d", "M-16 0H16");
   const last = k === curves.length - 1;
-  svg.append("path").attr("class", `dot ${kind(curves, k)}`).attr("d", last ? "M0-5a5 5 0 1 0 .01 0z" : SHAPES[k]);
+  svg.append("path").attr("class", `dot ${kind(curves, k)}`).attr("d", last ? "M0-5a5 5 0 1 0 .01 0z" : MARKS[k]);
   return svg.node();
 }
 

@@ -29,9 +29,9 @@ from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 
-FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs")
+FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs", "noise", "flow", "budget")
 DRAWS = 12  # of the images that the learner of `trade_off` sees
-SHARED = ("d3", "nn", "attack", "base")  # in the order in which they build on each other
+IMPORT = re.compile(r'^import [^;]* from "\./([a-z0-9]+)\.mjs";\n', flags=re.MULTILINE)
 
 State = Mapping[str, Any]
 
@@ -76,10 +76,19 @@ class Live:
 
 
 def script(figure: str) -> str:
-    """The modules of a figure as one script: in order, without the imports between them."""
+    """A figure's module behind those that it builds on, as one script without the imports between them."""
     folder = resources.files("robustcourse.widgets")
-    modules = [folder.joinpath(f"{name}.mjs").read_text("utf-8") for name in (*SHARED, figure)]
-    return re.sub(r'^import [^;]* from "\./[a-z0-9]+\.mjs";\n', "", "\n".join(modules), flags=re.MULTILINE)
+    modules: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = folder.joinpath(f"{name}.mjs").read_text("utf-8")
+        for other in IMPORT.findall(text):
+            if other not in modules:
+                add(other)
+        modules[name] = IMPORT.sub("", text)
+
+    add(figure)
+    return "\n".join(modules.values())
 
 
 def two_walls(models: Mapping[str, nn.Module], split: Split, count: int = 100, eps_max: float = 0.3) -> Live:
@@ -191,11 +200,9 @@ def minimax(model: nn.Sequential, split: Split, eps: float = 0.08, learning_rate
         raise ValueError(f"eps must be in [0, 0.2], got {eps}")
     if not 0 < learning_rate < float("inf"):
         raise ValueError(f"learning_rate must be a finite number > 0, got {learning_rate}")
-    network = encode(model, split.x[:1])
+    network = _of_two_classes(encode(model, split.x[:1]))
     if any(layer["type"] == "conv2d" for layer in network["layers"]):
         raise TypeError("the page cannot train Conv2d; allowed are Normalize, Flatten, Linear and ReLU")
-    if network["classes"] != 2:
-        raise ValueError(f"model must have two classes, got {network['classes']}")
     return Live(
         "moons",
         {
@@ -293,6 +300,201 @@ def epoch_slider(runs: Mapping[str, Mapping[str, Mapping[int, Estimate]]]) -> Li
     )
 
 
+def bounds_flow(
+    model: nn.Sequential,
+    point: tuple[float, float] = (0.5, 0.5),
+    label: int = 0,
+    eps: float = 0.1,
+    eps_max: float = 0.3,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Live:
+    """Bounds running through a tiny network, by boxes and by lines, and neurons to split: lesson 07's figure.
+
+    The page computes in double precision with the weights as they are.
+
+    Args:
+        model: Flatten or not, then Linear and ReLU in turn, beginning and ending with Linear: from two numbers to two
+            logits, through one to three hidden layers of at most four neurons.
+        point: where the reader starts, between low and high.
+        label: class of the margin, 0 or 1: its logit less the other one.
+        eps, eps_max: where the slider of ε (L∞) stands at first, and its right end.
+        low, high: range of both inputs. What lies outside of it is no part of the box around the point.
+
+    Raises:
+        TypeError: the model has other layers.
+        ValueError: the layers have other sizes, a weight is not finite, or a number is out of range.
+    """
+    if not -float("inf") < low < high < float("inf"):
+        raise ValueError(f"low must be below high, both finite, got {low} and {high}")
+    if len(point) != 2 or not all(low <= value <= high for value in point):
+        raise ValueError(f"point must be two numbers in [{low}, {high}], got {point}")
+    if label not in (0, 1):
+        raise ValueError(f"label must be 0 or 1, got {label}")
+    if not 0 <= eps <= eps_max <= high - low or eps_max == 0:
+        raise ValueError(f"eps must be in [0, eps_max], and eps_max in (0, {high - low}], got {eps} and {eps_max}")
+    return Live(
+        "flow",
+        {
+            "layers": _tiny(model, label),
+            "point": list(map(float, point)),
+            "label": label,
+            "eps": float(eps),
+            "epsMax": float(eps_max),
+            "low": float(low),
+            "high": float(high),
+        },
+        title="Bounds running through a tiny network",
+        alt="A network with two inputs, a few neurons and a margin. Sliders move the inputs and the size ε of the box "
+        "around them. At each neuron stand the intervals that boxes and lines prove, and what is reached. Neurons "
+        "whose sign is open can be split; a picture of the inputs shows the cases, a chart the bounds of the margin.",
+    )
+
+
+def _tiny(model: nn.Module, label: int) -> list[dict[str, Any]]:
+    """The Linear layers of a tiny network, the last one as the margin of a class."""
+    parts = list(model) if isinstance(model, nn.Sequential) else [model]
+    parts = parts[isinstance(parts[0], nn.Flatten) :] if parts else parts
+    kinds = [nn.ReLU if k % 2 else nn.Linear for k in range(len(parts))]
+    if len(parts) % 2 == 0 or not all(map(isinstance, parts, kinds)):
+        raise TypeError(f"model must be Linear and ReLU in turn, Linear first and last, got {model}")
+    layers = parts[::2]
+    sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
+    if sizes[0] != 2 or sizes[-1] != 2 or not 2 <= len(layers) <= 4 or max(sizes) > 4:
+        raise ValueError(
+            "model must have 2 inputs, one to three hidden layers of at most 4 neurons, and 2 logits, "
+            f"got sizes {sizes}"
+        )
+    made = []
+    for layer in layers:
+        weight, bias = (part.detach().double().cpu() for part in (layer.weight, _bias(layer)))
+        if not (weight.isfinite().all() and bias.isfinite().all()):
+            raise ValueError("model must have finite weights")
+        if layer is layers[-1]:
+            weight, bias = (part[[label]] - part[[1 - label]] for part in (weight, bias))
+        made.append({"weight": weight.tolist(), "bias": bias.tolist()})
+    return made
+
+
+def noise_cloud(
+    model: nn.Sequential,
+    point: tuple[float, float] = (0.5, 0.5),
+    sigma: float = 0.1,
+    n: int = 1000,
+    alpha: float = 0.001,
+) -> Live:
+    """Randomized smoothing in the plane: noise around a point, its votes, and what they certify: lesson 08's figure.
+
+    As in `smooth.certify`, a first hundred votes choose the class, and n further ones bound its share from below.
+
+    Args:
+        model: from points of the unit square, (B, 1, 1, 2), to two classes.
+        point, sigma, n: where the reader starts: a point in [0, 1]², the spread of the noise in [0.01, 0.4], and the
+            number of votes, one of 10, 30, 100, …, 100,000.
+        alpha: probability at most with which a radius is wrong, in [0.001, 0.1].
+
+    Raises:
+        TypeError: the model has a layer that the page cannot compute.
+        ValueError: the model has other than two classes, or a number is out of range.
+    """
+    if len(point) != 2 or not all(0 <= value <= 1 for value in point):
+        raise ValueError(f"point must be two numbers in [0, 1], got {point}")
+    if not 0.01 <= sigma <= 0.4:
+        raise ValueError(f"sigma must be in [0.01, 0.4], got {sigma}")
+    if n not in (counts := [3**odd * 10**k for k in range(1, 6) for odd in (0, 1)][:-1]):
+        raise ValueError(f"n must be one of {', '.join(map(str, counts))}, got {n}")
+    if not 0.001 <= alpha <= 0.1:
+        raise ValueError(f"alpha must be in [0.001, 0.1], got {alpha}")
+    network = _of_two_classes(encode(model, torch.zeros(1, 1, 1, 2)))
+    return Live(
+        "noise",
+        {"network": network, "point": list(map(float, point)), "sigma": float(sigma), "n": n, "alpha": float(alpha)},
+        title="A vote under noise, and how far it holds",
+        alt="A point in the plane between two classes, and a cloud of noise around it: each dot votes for the class of "
+        "its place. Sliders move the point, the spread of the noise and the number of votes. A circle shows the "
+        "radius that the votes certify, a thin one the largest that so many votes can show; a curve shows both over "
+        "the number of votes.",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """A way to a robust model: what its models cost, and what they get right.
+
+    Args:
+        passes: P increasing costs ≥ 0, without that of the model that it starts from.
+        right: (P, seeds, N) booleans: does the model of this cost and seed read image n right under attack?
+        starts_from: what the model that it starts from cost, ≥ 0; 0 for a route from scratch.
+    """
+
+    passes: Sequence[float]
+    right: Tensor
+    starts_from: float = 0.0
+
+
+def budget(routes: Mapping[str, Route], unit: str = "passes") -> Live:
+    """Routes to a robust model, over their cost: for a given budget, which one wins? Lesson 09's figure.
+
+    Of each route counts the best model within the budget. One wins if it differs from each of the others by more than
+    chance: `Estimate.over_seeds` of the difference excludes zero.
+
+    Args:
+        routes: two to six by name, all with the same two or more seeds and images.
+        unit: of the costs.
+
+    Raises:
+        TypeError: a route has no booleans.
+        ValueError: number, costs or shapes of routes are not as said.
+    """
+    if not 2 <= len(routes) <= 6:
+        raise ValueError(f"routes must be two to six, got {len(routes)}")
+    tested = next(iter(routes.values())).right.shape[1:]
+    for name, route in routes.items():
+        _check_route(f"routes[{name!r}]", route, tuple(tested))
+    shown = []
+    for name, route in routes.items():
+        found = [Estimate.over_seeds(table.cpu().numpy()) for table in route.right]
+        ends = {end: [round(getattr(e, end), 4) for e in found] for end in ("value", "low", "high")}
+        costs = list(map(float, route.passes))
+        shown.append({"name": name, "passes": costs, "start": float(route.starts_from), **ends})
+    if all(costs == 0 for route in shown for costs in [max(route["passes"]) + route["start"]]):
+        raise ValueError("routes must cost something, got none that does")
+    tables = [route.right.cpu().numpy().astype(np.int8) for route in routes.values()]
+    return Live(
+        "budget",
+        {
+            "routes": shown,
+            "unit": unit,
+            "halves": [[_halves(one, other) for other in tables[k + 1 :]] for k, one in enumerate(tables)],
+        },
+        title="What would you do with this budget?",
+        alt="Right answers under attack over compute, for several routes to a robust model. A slider sets the budget: "
+        "beside the curves stands the best model of each route within it, with its interval, and below them which "
+        "route wins, if one does. A switch makes the pretrained model, from which some routes start, free.",
+    )
+
+
+def _check_route(what: str, route: Route, tested: tuple[int, ...]) -> None:
+    costs, right = list(route.passes), route.right
+    if not costs or costs[0] < 0 or not all(a < b for a, b in pairwise(costs)) or costs[-1] == float("inf"):
+        raise ValueError(f"{what} must have one or more rising costs >= 0 in passes, got {costs}")
+    if not 0 <= route.starts_from < float("inf"):
+        raise ValueError(f"{what} must have a finite starts_from >= 0, got {route.starts_from}")
+    if right.dtype != torch.bool:
+        raise TypeError(f"{what} must have booleans in right, True where an image is read right, got {right.dtype}")
+    if right.dim() != 3 or len(right) != len(costs) or min(right.shape[1:]) < 2 or right.shape[1:] != tested:
+        raise ValueError(
+            f"{what} must have right of shape ({len(costs)}, seeds, N), with the two or more seeds and images of the "
+            f"first route, {tested}, got {tuple(right.shape)}"
+        )
+
+
+def _halves(one: np.ndarray, other: np.ndarray) -> list[list[float]]:
+    """Half the interval of the difference between each model of one route and each of the other."""
+    differences = [[Estimate.over_seeds(a - b) for b in other] for a in one]
+    return [[round(e.high - e.value, 4) for e in row] for row in differences]
+
+
 def _run(name: str, curves: Mapping[str, Mapping[int, Estimate]]) -> dict[str, Any]:
     if not 2 <= len(curves) <= 4:
         raise ValueError(f"runs[{name!r}] must hold two to four curves, got {len(curves)}")
@@ -377,6 +579,12 @@ def encode(model: nn.Module, x: Tensor) -> dict[str, Any]:
     return {"shape": list(x.shape[1:]), "classes": h.shape[1], "layers": layers}
 
 
+def _of_two_classes(network: dict[str, Any]) -> dict[str, Any]:
+    if network["classes"] != 2:
+        raise ValueError(f"model must have two classes, got {network['classes']}")
+    return network
+
+
 def _layer(layer: nn.Module, x: Tensor) -> dict[str, Any]:
     """One layer, whose input is x."""
     match layer:
@@ -388,19 +596,22 @@ def _layer(layer: nn.Module, x: Tensor) -> dict[str, Any]:
         case nn.ReLU():
             return {"type": "relu"}
         case nn.Linear() if x.dim() == 2:
-            return {"type": "linear", **_weights(layer, layer.out_features)}
+            return {"type": "linear", **_weights(layer)}
         case nn.Conv2d(dilation=(1, 1), groups=1, padding_mode="zeros") if not isinstance(layer.padding, str):
             sides = {"kernel": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
-            return {"type": "conv2d", **_weights(layer, layer.out_channels), **{k: list(v) for k, v in sides.items()}}
+            return {"type": "conv2d", **_weights(layer), **{k: list(v) for k, v in sides.items()}}
     raise TypeError(
         f"the page cannot compute {layer} on an input of shape {tuple(x.shape)}; allowed are Normalize, Flatten, ReLU, "
         "Linear after Flatten, and Conv2d with numbers as zero padding, no dilation and no groups"
     )
 
 
-def _weights(layer: nn.Linear | nn.Conv2d, outputs: int) -> dict[str, str]:
-    bias = torch.zeros(outputs) if layer.bias is None else layer.bias
-    return {"weight": numbers(layer.weight), "bias": numbers(bias)}
+def _weights(layer: nn.Linear | nn.Conv2d) -> dict[str, str]:
+    return {"weight": numbers(layer.weight), "bias": numbers(_bias(layer))}
+
+
+def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
+    return layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
 
 
 def numbers(values: Tensor) -> str:

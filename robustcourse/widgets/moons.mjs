@@ -1,17 +1,12 @@
 // The game of adversarial training: points in the plane walk to their worst place, and a small network learns from it.
 import { pgd } from "./attack.mjs";
-import { chart, choice, h, oncePerFrame, paintColours, picture, slider, table } from "./base.mjs";
+import { chart, choice, h, oncePerFrame, slider, table } from "./base.mjs";
 import { d3 } from "./d3.mjs";
-import { adam, decode, forward, learn, lossAndGradient, network, probabilities, reads } from "./nn.mjs";
+import { adam, decode, learn, lossAndGradient, network, probabilities, reads } from "./nn.mjs";
+import { draggable, field, GRID, plane } from "./plane.mjs";
 
-const GRID = 49; // places a side at which the network is asked for the picture
 const LAST = 1000; // rounds after which training pauses by itself
 const JUDGE = 20; // steps of the walk that measures; the one that trains may be shorter
-// Two classes that are no family of models: neither blue nor orange.
-const TINTS = [
-  [208, 64, 165],
-  [0, 150, 143],
-];
 
 function moons(ui, state) {
   const { labels, rate } = state;
@@ -61,33 +56,16 @@ function moons(ui, state) {
   poke.append(h("div", { class: "controls" }, point.node, across.node, up.node));
 
   // --- the plane
-  const SIDE = 360;
-  const to = d3.scaleLinear([0, 1], [0, SIDE]);
-  const upward = d3.scaleLinear([0, 1], [SIDE, 0]);
-  const shade = picture([GRID, GRID]);
-  const svg = d3.select(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
-  svg.attr("viewBox", `0 0 ${SIDE} ${SIDE}`).attr("role", "img");
-  svg.attr("aria-label", "The points, the places they walk to, and the border between the classes.");
-  const border = svg.append("path").attr("class", "border");
+  const label = "The points, the places they walk to, and the border between the classes.";
+  const { node: square, svg, to, upward, show } = plane({ label });
   const boxes = svg.append("g").selectAll("rect").data(labels).join("rect").attr("class", "box");
   const ways = svg.append("g").selectAll("line").data(labels).join("line").attr("class", tint("way"));
   const ends = svg.append("g").selectAll("path").data(labels).join("path");
   const dots = svg.append("g").selectAll("path").data(labels).join("path").attr("class", tint("point"));
   dots.attr("d", (y) => (y ? "M-4.5-4.5h9v9h-9z" : "M0-5a5 5 0 1 0 .01 0z"));
   dots.each(function (_, i) {
-    this.addEventListener("pointerdown", (event) => {
-      event.preventDefault();
-      dragged = true;
-      this.setPointerCapture(event.pointerId);
-      point.set({ value: i + 1 });
-      draw();
-    });
-    this.addEventListener("pointermove", (event) => {
-      if (!this.hasPointerCapture(event.pointerId)) return;
-      const { left, bottom, width, height } = svg.node().getBoundingClientRect();
-      place(i, 0, (event.clientX - left) / width);
-      place(i, 1, (bottom - event.clientY) / height);
-    });
+    const ongrab = () => ((dragged = true), point.set({ value: i + 1 }), draw());
+    draggable(this, { ongrab, onmove: (right, high) => (place(i, 0, right), place(i, 1, high)) });
   });
 
   // --- the loss, round after round
@@ -158,13 +136,7 @@ function moons(ui, state) {
 
   // --- drawing
   function update() {
-    const difference = field(net, GRID);
-    // Rows of a picture go down, those of the plane go up.
-    const ink = difference.map((_, k) => difference[(GRID - 1 - Math.floor(k / GRID)) * GRID + (k % GRID)]);
-    paintColours(shade, ink, (z) => [...TINTS[z > 0 ? 1 : 0], 16 + 44 * Math.abs(Math.tanh(z / 2))]);
-    const spot = ([a, b]) => `${to(a)} ${upward(b)}`;
-    border.attr("d", contour(difference, GRID).map(([from, end]) => `M${spot(from)}L${spot(end)}`).join(""));
-
+    show(field(net, GRID));
     const at = (from, i) => [to(from[2 * i]), upward(from[2 * i + 1])];
     const reach = to(eps.value());
     const read = reads(probabilities(net, moved, n), 2);
@@ -206,7 +178,7 @@ function moons(ui, state) {
     h("style", {}, STYLE),
     h("div", { class: "controls" }, kind.node, eps.node, steps.node),
     h("div", { class: "controls" }, ...buttons),
-    h("div", { class: "both" }, h("div", { class: "stack" }, shade, svg.node()), h("div", {}, plot.node, words)),
+    h("div", { class: "both" }, square, h("div", {}, plot.node, words)),
     poke,
   );
   ui.tables.append(numbers.node);
@@ -225,50 +197,14 @@ export function score(net, x, labels) {
   return [loss.reduce((sum, v) => sum + v, 0) / labels.length, labels.filter((y, i) => read[i] === y).length];
 }
 
-/** Logit of class 1 less that of class 0 at grid × grid places of the unit square, row after row from below. */
-export function field(net, grid) {
-  const places = Float64Array.from({ length: 2 * grid * grid }, (_, k) => {
-    const place = Math.floor(k / 2);
-    return (k % 2 ? Math.floor(place / grid) : place % grid) / (grid - 1);
-  });
-  const logits = forward(net, places, grid * grid);
-  return Float64Array.from({ length: grid * grid }, (_, k) => logits[2 * k + 1] - logits[2 * k]);
-}
-
-/** Pieces [from, to] of the line on which a field is zero: in each cell, straight from side to side. */
-export function contour(values, grid) {
-  const pieces = [];
-  const corner = [[0, 0], [1, 0], [1, 1], [0, 1]]; // prettier-ignore
-  for (let row = 0; row + 1 < grid; row++)
-    for (let column = 0; column + 1 < grid; column++) {
-      const corners = corner.map(([right, up]) => [column + right, row + up]);
-      const level = corners.map(([i, j]) => values[j * grid + i]);
-      const crossings = [];
-      corners.forEach((from, k) => {
-        const [next, a, b] = [corners[(k + 1) % 4], level[k], level[(k + 1) % 4]];
-        if (a > 0 !== b > 0)
-          crossings.push(from.map((place, axis) => (place + (a / (a - b)) * (next[axis] - place)) / (grid - 1)));
-      });
-      for (let k = 0; k < crossings.length; k += 2) pieces.push([crossings[k], crossings[k + 1]]);
-    }
-  return pieces;
-}
-
 const STYLE = `
 .both { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 16px 28px; align-items: start; }
 .verdict { margin-top: 12px; }
-.stack { display: grid; border: 1px solid var(--line); border-radius: 6px; overflow: clip; }
-.stack > * { grid-area: 1 / 1; aspect-ratio: 1; width: 100%; height: auto; }
-.stack canvas { image-rendering: auto; }
-.plane { overflow: hidden; }
-.border { fill: none; stroke: var(--mark); stroke-width: 3.5; stroke-linecap: round; }
 .box { fill: none; stroke: var(--edge); stroke-width: 0.8; opacity: 0.45; }
-.round { --class: var(--more); }
-.square { --class: var(--less); }
 .way { stroke: var(--class); stroke-width: 1.3; stroke-dasharray: 3 2; }
 .end { fill: var(--paper); stroke: var(--class); stroke-width: 1.5; }
 .end.misread { stroke: var(--text); stroke-width: 2; }
-.point { fill: var(--class); stroke: var(--paper); stroke-width: 1; cursor: grab; touch-action: none; }
+.point { fill: var(--class); stroke: var(--paper); stroke-width: 1; }
 .point.chosen { stroke: var(--text); stroke-width: 2; }
 .curve { fill: none; stroke: var(--mark); stroke-width: 2.4; }
 .curve.attacked { stroke-dasharray: 7 4; }

@@ -1,6 +1,7 @@
 // The price of robustness: robust minus standard accuracy on clean inputs. In Gaussian clouds it is computed here, for
 // any ε, number of images and number of silent pixels; of digits the page shows what was measured.
-import { chart, choice, h, menu, percent, slider, table } from "./base.mjs";
+import { chart, choice, h, interval, menu, percent, signed, slider, table } from "./base.mjs";
+import { below } from "./chance.mjs";
 import { d3 } from "./d3.mjs";
 import { decode } from "./nn.mjs";
 
@@ -236,14 +237,6 @@ function digits(ui, { lots, reach }) {
 
 // --- arithmetic ------------------------------------------------------------------------------------
 
-/** Φ: the share of a standard normal number that lies below z (Marsaglia 2004, a series that is exact to rounding). */
-export function below(z) {
-  if (Math.abs(z) > 8) return z > 0 ? 1 : 0;
-  let [sum, term] = [z, z];
-  for (let k = 3; sum !== sum + term; k += 2) sum += term *= (z * z) / k;
-  return 0.5 + sum * Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI);
-}
-
 /** What n images say of each pixel: the truth, and noise of spread σ / √n. */
 export function learned(mu, noise, sigma, n) {
   return mu.map((m, i) => m + (sigma / Math.sqrt(n)) * noise[i]);
@@ -288,18 +281,6 @@ export function summary(seen, mu, sigma, eps, t) {
 // --- words -----------------------------------------------------------------------------------------
 
 const clip = (v, most) => Math.max(-most, Math.min(most, v));
-
-/** 3.04 → "+3", −2.5 → "−2.5" */
-export function signed(v) {
-  const text = String(+Math.abs(v).toFixed(1));
-  return text === "0" ? "0" : `${v > 0 ? "+" : "−"}${text}`;
-}
-
-/** A gain in points with its interval: "+3.6 [+1.8, +5.3]". */
-export function interval({ value, low, high }) {
-  const [v, a, b] = [value, low, high].map((share) => signed(100 * share));
-  return `${v} [${a}, ${b}]`;
-}
 
 /** What a gain amounts to: an interval that holds zero decides nothing. */
 function brings({ low, high }) {

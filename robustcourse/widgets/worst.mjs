@@ -1,19 +1,8 @@
 // The worst case: accuracy of a defence over ε, under all the attacks together that the reader has switched on.
-import { chart, h, menu, percent, slider, switches, table, wilson } from "./base.mjs";
+import { chart, h, list, menu, percent, sample, SHAPES, slider, switches, table, wilson } from "./base.mjs";
 import { d3 } from "./d3.mjs";
 
 const NOTE = 110; // length of the longest note, "worst case 100 %", in units of the chart
-
-// Each attack has a shape of its own, in the chart and beside its name: lines that cross would be mixed up.
-const SHAPES = [
-  "M0-4a4 4 0 1 0 .01 0z",
-  "M-3.5-3.5h7v7h-7z",
-  "M0-4.8 4.6 3.4h-9.2z",
-  "M0-5 5 0 0 5-5 0z",
-  "M0 4.8 4.6-3.4h-9.2z",
-  "M-3.6-3.6 3.6 3.6M-3.6 3.6 3.6-3.6",
-  "M0-4.6V4.6M-4.6 0H4.6",
-];
 
 function worst(ui, state) {
   const { eps, threat } = state;
@@ -158,15 +147,6 @@ function worst(ui, state) {
 
 const rowsAt = (attacks, e) => attacks.map(({ rows }) => rows[e]);
 
-/** A piece of an attack's line with its shape, to stand beside its name. */
-function sample(shape) {
-  const svg = d3.select(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
-  svg.attr("viewBox", "-16 -7 32 14").attr("class", "sample").attr("aria-hidden", "true");
-  svg.append("path").attr("class", "single").attr("d", "M-16 0H16");
-  svg.append("path").attr("class", "shape").attr("d", shape);
-  return svg.node();
-}
-
 // --- arithmetic: an image is 1 where it is read right, 0 where it is not --------------------------
 
 /** The first n bits of a base64 string, one number each; the first of a byte is its highest. */
@@ -219,10 +199,6 @@ function leader(names, only) {
   return `${first[0]} breaks the most that no other breaks: ${images}.`;
 }
 
-function list(names) {
-  return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
-}
-
 // The worst case has the one colour that stands for no kind of model; single attacks are grey, told apart by shape.
 const STYLE = `
 .menu { flex-wrap: wrap; max-width: 100%; }
@@ -231,7 +207,6 @@ td { white-space: nowrap; }
 .both { display: grid; grid-template-columns: minmax(0, 1.35fr) minmax(0, 1fr); gap: 16px 28px; align-items: start; }
 .switches { margin-bottom: 10px; }
 .attack { display: flex; align-items: center; gap: 8px; }
-.sample { flex: none; width: 32px; }
 .bar {
   width: 100%; height: 5px; border-radius: 2px;
   background: linear-gradient(
@@ -239,8 +214,6 @@ td { white-space: nowrap; }
   );
 }
 .band { fill: var(--more); opacity: 0.16; }
-.single { fill: none; stroke: var(--edge); stroke-width: 1.4; stroke-dasharray: 4 3; }
-.shape { fill: var(--paper); stroke: var(--quiet); stroke-width: 1.5; }
 .worst { fill: none; stroke: var(--more); stroke-width: 3.2; stroke-dasharray: 10 3; }
 .worst.clean { stroke-dasharray: none; }
 .now { stroke: var(--quiet); }

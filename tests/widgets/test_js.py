@@ -12,16 +12,20 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy import optimize, special, stats
 from torch import Tensor, nn
 
 import robustcourse.widgets
 from robustcourse.attacks import FGSM, PGD
+from robustcourse.certify import bounds as certified
+from robustcourse.certify import ibp, smoothing
+from robustcourse.certify import layers as rules
 from robustcourse.data import TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.threats import L2, Linf
-from robustcourse.widgets import worst_case
+from robustcourse.widgets import Route, bounds_flow, worst_case
+from robustcourse.widgets import budget as budget_figure
 from robustcourse.widgets.live import FIGURES, encode, numbers
 
 FOLDER = Path(robustcourse.widgets.__file__).parent
@@ -39,6 +43,12 @@ def node(expression: str, **data: Any) -> Any:
         import * as epochs from "{(FOLDER / "epochs.mjs").as_uri()}";
         import * as worst from "{(FOLDER / "worst.mjs").as_uri()}";
         import * as tradeoff from "{(FOLDER / "tradeoff.mjs").as_uri()}";
+        import * as chance from "{(FOLDER / "chance.mjs").as_uri()}";
+        import * as plane from "{(FOLDER / "plane.mjs").as_uri()}";
+        import * as noise from "{(FOLDER / "noise.mjs").as_uri()}";
+        import * as bounds from "{(FOLDER / "bounds.mjs").as_uri()}";
+        import * as flow from "{(FOLDER / "flow.mjs").as_uri()}";
+        import * as budget from "{(FOLDER / "budget.mjs").as_uri()}";
         import * as moons from "{(FOLDER / "moons.mjs").as_uri()}";
         import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
         import {{ readFileSync }} from "node:fs";
@@ -345,24 +355,24 @@ def test_the_field_is_asked_row_by_row_from_below(points: tuple[Tensor, Tensor])
     net, (x, y) = plane_net(), points
     up, right = torch.meshgrid(*[torch.linspace(0, 1, 5).double()] * 2, indexing="ij")
     logits = net(torch.stack([right, up], -1).view(25, 1, 1, 2)).detach()
-    close(js("moons.field(net, 5)", net, x, y), logits[:, 1] - logits[:, 0])
+    close(js("plane.field(net, 5)", net, x, y), logits[:, 1] - logits[:, 0])
 
 
 def test_the_contour_of_a_plane_is_a_straight_line_from_side_to_side() -> None:
     up, right = torch.meshgrid(*[torch.linspace(0, 1, 9).double()] * 2, indexing="ij")
-    pieces = torch.tensor(node("moons.contour(data.values, 9)", values=(right + 2 * up - 1.3).flatten().tolist()))
+    pieces = torch.tensor(node("plane.contour(data.values, 9)", values=(right + 2 * up - 1.3).flatten().tolist()))
     assert (pieces[..., 0] + 2 * pieces[..., 1]).flatten().tolist() == pytest.approx([1.3] * 2 * len(pieces))
     # From the left side, at height 0.65, to the right side, at 0.15, without a gap.
     assert (pieces[:, 0] - pieces[:, 1]).norm(dim=1).sum() == pytest.approx(1.25**0.5)
 
 
 def test_the_contour_of_a_checkerboard_has_two_pieces_a_cell() -> None:
-    pieces = node("moons.contour([1, -1, -1, 1], 2)")
+    pieces = node("plane.contour([1, -1, -1, 1], 2)")
     assert sorted(map(sorted, pieces)) == [[[0, 0.5], [0.5, 1]], [[0.5, 0], [1, 0.5]]]
 
 
 def test_no_change_of_sign_has_no_contour() -> None:
-    assert node("moons.contour([1, 2, 3, 4], 2)") == []
+    assert node("plane.contour([1, 2, 3, 4], 2)") == []
 
 
 CLOUDS = TwoGaussians(torch.cat([torch.tensor([0.06, -0.04, 0.02]), torch.zeros(20)]), sigma=0.05)
@@ -374,7 +384,37 @@ def right(w: Tensor, eps: float) -> float:
 
 @pytest.mark.parametrize("z", [-40, -8.1, -6.5, -1.5, -1e-9, 0, 0.3, 2, 7.9, 9])
 def test_the_share_below_z(z: float) -> None:
-    assert node("tradeoff.below(data.z)", z=z) == pytest.approx(0.5 * math.erfc(-z / math.sqrt(2)), abs=1e-14)
+    assert node("chance.below(data.z)", z=z) == pytest.approx(0.5 * math.erfc(-z / math.sqrt(2)), abs=1e-14)
+
+
+def test_the_number_below_which_a_share_lies() -> None:
+    shares = [1e-9, 0.001, 0.3, 0.5, 0.501, 0.975, 0.99993, 1 - 1e-9]
+    got = node("data.shares.map(chance.quantile)", shares=shares)
+    assert got == pytest.approx([float(stats.norm.ppf(p)) for p in shares], abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 10, 100, 3000, 100_000])
+def test_the_least_share_is_that_of_the_package(n: int) -> None:
+    hits = sorted({0, 1, n // 3, n // 2, n - n // 50, n - 1, n})
+    for alpha in (0.001, 0.05):
+        got = node("data.hits.map((k) => chance.leastShare(k, data.n, data.alpha))", hits=hits, n=n, alpha=alpha)
+        assert got == pytest.approx(smoothing._at_least(hits, n, alpha).tolist(), abs=1e-9)
+
+
+def test_the_incomplete_beta_function() -> None:
+    cases = [[x, a, b] for x in (0, 1e-6, 0.2, 0.5, 0.9999, 1) for a in (0.5, 3, 80, 5000) for b in (1, 2.5, 300)]
+    got = node("data.cases.map((c) => chance.beta(...c))", cases=cases)
+    assert got == pytest.approx([float(special.betainc(a, b, x)) for x, a, b in cases], abs=1e-10)
+
+
+def test_the_noise_of_a_page_is_normal_and_the_same_each_time() -> None:
+    code = "data.seeds.map((seed) => chance.normals(20_001, seed))"
+    one, other, again = node(code, seeds=[0, 1, 0])
+    assert one == again
+    for drawn in (one, other):
+        assert stats.kstest(drawn, "norm").pvalue > 0.01
+    assert abs(stats.pearsonr(one, other).statistic) < 0.03
+    assert abs(stats.pearsonr(one[:-1], one[1:]).statistic) < 0.03
 
 
 @pytest.mark.parametrize("eps", [0, 0.01, 0.03])
@@ -461,6 +501,337 @@ def test_best_epoch_and_largest_fall(values: list[float]) -> None:
 def test_the_sentence_about_an_epoch(value: list[float], e: int, says: str) -> None:
     pieces = node("epochs.sentence(data)", epochs=[4, 8, 12, 16][: len(value)], e=e, name="PGD", value=value)
     assert "".join(pieces).replace("\xa0", " ") == says
+
+
+def test_votes_under_noise(points: tuple[Tensor, Tensor]) -> None:
+    net, (x, y) = plane_net(), points
+    zero, one = net(torch.tensor([0.4, 0.6]).double().view(1, 1, 1, 2))[0].tolist()
+    net[-1].bias.data[1] -= one - zero  # the border runs through the point
+    net.half().double()
+    looks = torch.randn(500, 2, generator=torch.Generator().manual_seed(6)).double()
+    code = "noise.vote(net, data.point, 0.3, Float64Array.from(data.looks))"
+    got = js(code, net, x, y, point=[0.4, 0.6], looks=looks.flatten().tolist())
+    want = net((torch.tensor([0.4, 0.6]).double() + 0.3 * looks).view(-1, 1, 1, 2)).argmax(1)
+    assert 50 < sum(got) < 450
+    assert got == want.tolist()
+
+
+@pytest.mark.parametrize("n", [10, 1000, 100_000])
+def test_what_votes_certify_is_what_the_package_certifies(n: int) -> None:
+    for hits in (0, n // 2, 3 * n // 4, n):
+        low = float(smoothing._at_least(hits, n, 0.001))
+        got = node("noise.certified(data.hits, data.n, 0.25, 0.001)", hits=hits, n=n)
+        assert got["low"] == pytest.approx(low, abs=1e-9)
+        assert got["radius"] == pytest.approx(max(0.0, 0.25 * float(stats.norm.ppf(low))), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("hits", "low", "radius", "says"),
+    [
+        (644, 0.5962, 0.0244, "at least 59.6 %. Certified radius 0.024; n could show 0.246 at most."),
+        (1000, 0.9931, 0.2462, "at least 99.3 %. Certified radius 0.246; all that n can show."),
+        (510, 0.4611, 0, "at least 46.1 %. Abstain: that is not surely more than half."),
+    ],
+)
+def test_the_sentence_about_votes(hits: int, low: float, radius: float, says: str) -> None:
+    sent = {"top": 1, "n": 1000, "hits": hits, "low": low, "radius": radius, "sigma": 0.1, "limit": 0.2462}
+    got = "".join(node("noise.sentence(data)", **sent)).replace("\xa0", " ")
+    assert got == f"σ = 0.10, {hits:,} of 1,000 votes for square: its share is {says}"
+
+
+def tiny_net(seed: int, *sizes: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    parts = [part for a, b in zip((2, *sizes), (*sizes, 2), strict=True) for part in (nn.Linear(a, b), nn.ReLU())]
+    net = nn.Sequential(*parts[:-1]).double().eval()
+    for layer in net[::2]:
+        nn.init.normal_(layer.weight, std=1.2)
+        layer.bias.data *= 0.2
+    net[0].bias.data -= net[0].weight @ TINY_POINT[0]  # so that many signs are open
+    return net.requires_grad_(False)
+
+
+TINY = [(0, 3, 3), (3, 3, 2), (4, 4, 4), (5, 3), (6, 2, 3, 2)]
+TINY_POINT, TINY_EPS = torch.tensor([[0.45, 0.9]], dtype=torch.float64), 0.2  # the box ends at 1
+
+
+@pytest.fixture(params=TINY, ids=str)
+def tiny(request: pytest.FixtureRequest) -> nn.Sequential:
+    return tiny_net(*request.param)
+
+
+def tiny_js(net: nn.Sequential, expression: str, label: int = 1, **data: Any) -> Any:
+    """The value of an expression over the layers that the page gets, a box around a point, and the box's corners."""
+    names = "const layers = data.layers, box = data.box, piece = bounds.corners(box);"
+    layers = bounds_flow(net, label=label).state["layers"]
+    return node(f"(() => {{ {names} return {expression}; }})()", layers=layers, box=tiny_box().tolist(), **data)
+
+
+def tiny_box() -> Tensor:
+    return torch.stack([TINY_POINT[0] - TINY_EPS, (TINY_POINT[0] + TINY_EPS).clamp(max=1)], 1)
+
+
+def inside(rows: int = 41) -> Tensor:
+    low, high = tiny_box().T
+    shares = torch.cartesian_prod(*[torch.linspace(0, 1, rows).double()] * 2)
+    return low + shares * (high - low)
+
+
+def before_relus(net: nn.Sequential, x: Tensor, label: int = 1) -> list[Tensor]:
+    values = []
+    for layer in net:
+        x = layer(x)
+        if isinstance(layer, nn.Linear):
+            values.append(x)
+    return [*values[:-1], x[:, [label]] - x[:, [1 - label]]]
+
+
+def all_neurons(net: nn.Sequential) -> list[list[int]]:
+    return [[k, i] for k, layer in enumerate(net[:-1:2]) for i in range(layer.out_features)]
+
+
+def test_what_a_tiny_network_computes(tiny: nn.Sequential) -> None:
+    label = tiny[0].out_features % 2
+    x = inside(3)
+    got = tiny_js(tiny, "data.x.map((x) => bounds.trace(layers, x))", label, x=x.tolist())
+    for k, want in enumerate(before_relus(tiny, x, label)):
+        close([row[k] for row in got], want, 1e-12)
+
+
+def test_boxes_are_those_of_the_package(tiny: nn.Sequential) -> None:
+    label = tiny[0].out_features % 2
+    *hidden, margin = tiny_js(tiny, "bounds.boxes(layers, box)", label)
+    y, threat = torch.tensor([label]), Linf(TINY_EPS)
+    steps = certified.Net(tiny, TINY_POINT, y, threat, tight=False).steps
+    for got, step in zip(hidden, steps[1::2], strict=True):
+        close(got, torch.stack([step.low[0], step.high[0]], 1))
+    assert margin[0][0] == pytest.approx(ibp(tiny, TINY_POINT, y, threat)[0, 1 - label].item(), abs=1e-9)
+
+
+def test_lines_are_those_of_the_package(tiny: nn.Sequential) -> None:
+    label = tiny[0].out_features % 2
+    got = tiny_js(tiny, "bounds.lines(layers, piece)", label)
+    y = torch.tensor([label])
+    net = certified.Net(tiny, TINY_POINT, y, Linf(TINY_EPS), tight=True)
+    for bounds, step in zip(got["bounds"][:2], net.steps[1::2][:2], strict=False):
+        low, high = torch.tensor(bounds, dtype=torch.float64).T
+        open_ = (step.low[0] < 0) & (step.high[0] > 0)
+        close(low[open_].tolist(), step.low[0][open_])
+        close(high[open_].tolist(), step.high[0][open_])
+        # Where the sign is settled the package is content with boxes; the page shows lines there too.
+        assert (low >= step.low[0] - 1e-9).all()
+        assert (high <= step.high[0] + 1e-9).all()
+    if len(got["bounds"]) > 3:
+        return  # a third layer profits from it
+    behind = torch.tensor(got["bounds"][-2], dtype=torch.float64).clamp(min=0)
+    row = tiny[-1].weight[label] - tiny[-1].weight[1 - label]
+    boxed = (row[:, None] * behind).min(1).values.sum() + tiny[-1].bias[label] - tiny[-1].bias[1 - label]
+    by_lines = net.lowest(net.differences(y))[0, 1 - label].item()
+    assert got["margin"] == pytest.approx(max(by_lines, boxed.item()), abs=1e-9)
+    assert got["margin"] >= net.margins(y)[0, 1 - label].item() - 1e-9
+
+
+def clamped(net: nn.Sequential, signs: list[list[int]], label: int = 1) -> float:
+    """The margin's lower bound by lines, when split neurons have their box cut off at zero, and nothing else."""
+    low, high = (end[None] for end in tiny_box().T)
+    box, steps = (low, high), []
+
+    def lowest(weights: Tensor, constant: Tensor) -> Tensor:
+        for layer, around in reversed(steps):
+            if around is None:
+                weights, more = rules.pull(layer, weights, torch.Size([layer.in_features]))
+            else:
+                below, above, offset = around
+                more = (weights.clamp(max=0) * offset).sum(2)
+                weights = weights.clamp(min=0) * below + weights.clamp(max=0) * above
+            constant = constant + more
+        return constant + (weights.clamp(min=0) * low + weights.clamp(max=0) * high).sum(2)
+
+    for k, layer in enumerate(net):
+        if isinstance(layer, nn.ReLU):
+            eye = torch.eye(box[0].shape[1]).double()[None]
+            ends = [lowest(eye, torch.zeros(())), -lowest(-eye, torch.zeros(()))]
+            sign = torch.tensor(signs[k // 2])
+            a = torch.maximum(box[0], ends[0]).where(sign <= 0, torch.maximum(box[0], ends[0]).clamp(min=0))
+            b = torch.minimum(box[1], ends[1]).where(sign >= 0, torch.minimum(box[1], ends[1]).clamp(max=0))
+            box = (a, b)
+            steps.append((layer, rules.lines(layer, a, b)))
+        else:
+            steps.append((layer, None))
+        box = rules.interval(layer, *box)
+    margin = torch.zeros(1, 1, 2).double()
+    margin[0, 0, label], margin[0, 0, 1 - label] = 1, -1
+    return lowest(margin, torch.zeros(())).item()
+
+
+def test_cases_hold_what_is_reached_and_are_no_looser_than_clamped_boxes(tiny: nn.Sequential) -> None:
+    splits = all_neurons(tiny)[1::2]  # of every layer
+    cases = tiny_js(tiny, "bounds.branch(layers, piece, data.splits)", splits=splits)
+    assert 1 < len(cases) <= 2 ** len(splits)
+    x = inside()
+    reached = before_relus(tiny, x)
+    left = torch.ones(len(x), dtype=torch.bool)
+    for case in cases:
+        here = torch.ones(len(x), dtype=torch.bool)
+        for k, i in splits:
+            here &= reached[k][:, i] * case["signs"][k][i] > 0
+        left &= ~here
+        for bounds, values in zip(case["bounds"], reached, strict=True):
+            low, high = torch.tensor(bounds, dtype=torch.float64).T
+            assert (values[here] >= low - 1e-9).all()
+            assert (values[here] <= high + 1e-9).all()
+        assert (reached[-1][here] >= case["margin"] - 1e-9).all()
+        assert case["margin"] >= clamped(tiny, case["signs"]) - 1e-9
+    split = torch.stack([reached[k][:, i] != 0 for k, i in splits]).all(0)
+    assert not (left & split).any()  # every input belongs to a case
+
+
+def least_margin(net: nn.Sequential) -> float:
+    """The lowest margin in the box: for each pattern of signs the network is linear, and a linear program says it."""
+    neurons, box = all_neurons(net), tiny_box().tolist()
+    best = float("inf")
+    for pattern in range(2 ** len(neurons)):
+        signs = iter(1 if pattern >> bit & 1 else -1 for bit in range(len(neurons)))
+        weight, bias, limits = torch.eye(2).double(), torch.zeros(2).double(), []
+        for k, layer in enumerate(net[::2]):
+            weight, bias = layer.weight @ weight, layer.weight @ bias + layer.bias
+            if k < len(net[::2]) - 1:
+                sign = torch.tensor([next(signs) for _ in range(layer.out_features)]).double()
+                limits += [(-(sign[:, None] * weight), sign * bias)]
+                weight, bias = weight * (sign[:, None] > 0), bias * (sign > 0)
+        a, b = (torch.cat(parts).numpy() for parts in zip(*limits, strict=True))
+        done = optimize.linprog((weight[1] - weight[0]).numpy(), a, b, bounds=box)
+        if done.success:
+            best = min(best, done.fun + float(bias[1] - bias[0]))
+    return best
+
+
+@pytest.mark.parametrize("sizes", [s for s in TINY if sum(s[1:]) < 7], ids=str)
+def test_branching_at_every_neuron_meets_the_truth(sizes: tuple[int, ...]) -> None:
+    net = tiny_net(*sizes)
+    code = "[bounds.branch(layers, piece, data.splits), bounds.exact(layers, piece)]"
+    cases, truth = tiny_js(net, code, splits=all_neurons(net))
+    want = least_margin(net)
+    assert min(case["margin"] for case in cases) == pytest.approx(want, abs=1e-6)
+    assert truth["margin"] == pytest.approx(want, abs=1e-6)
+    at = torch.tensor([truth["at"]], dtype=torch.float64)
+    assert before_relus(net, at)[-1].item() == pytest.approx(truth["margin"], abs=1e-9)
+
+
+def test_a_further_split_never_loosens_the_bound(tiny: nn.Sequential) -> None:
+    least = "Math.min(...bounds.branch(layers, piece, data.splits.slice(0, n)).map((found) => found.margin))"
+    code = f"data.splits.map((_, n) => {least})"
+    found = tiny_js(tiny, code, splits=all_neurons(tiny))
+    assert found == sorted(found)
+
+
+def test_a_polygon_is_cut_in_two() -> None:
+    code = "[1, -1].map((s) => bounds.cut(bounds.corners([[0, 1], [0, 2]]), [s, s, -1.5 * s]))"
+    areas = [
+        0.5 * abs(sum(a * d - b * c for (a, b), (c, d) in zip(piece, piece[1:] + piece[:1], strict=True)))
+        for piece in node(code)
+    ]
+    assert areas == pytest.approx([1.0, 1.0])
+    assert node("[-2, 0.5].map((c) => bounds.cut(bounds.corners([[0, 1], [0, 1]]), [0, 0, c]).length)") == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (
+            {"boxes": -0.5, "lines": -0.25, "branching": -0.25, "splits": 0, "cases": 1, "truth": 0.125},
+            "boxes: −0.50, by lines: −0.25. The lowest reached is 0.13. Not proved yet, and not broken: split an open "
+            "neuron.",
+        ),
+        (
+            {"boxes": -0.5, "lines": -0.25, "branching": 0.1, "splits": 1, "cases": 2, "truth": 0.1},
+            "boxes: −0.50, by lines: −0.25, branching at 1 neuron, 2 cases: 0.10. The bound is exact. Proved: every "
+            "input in the box has this class.",
+        ),
+        (
+            {"boxes": -0.5, "lines": -0.25, "branching": -0.2, "splits": 2, "cases": 3, "truth": -0.001},
+            "boxes: −0.50, by lines: −0.25, branching at 2 neurons, 3 cases: −0.20. The lowest reached is 0.00. No "
+            "proof can come: some input in the box has the other class.",
+        ),
+    ],
+)
+def test_the_sentence_about_bounds(found: dict[str, float], says: str) -> None:
+    got = "".join(node("flow.sentence(data)", eps=0.1, **found))
+    assert got == f"ε = 0.100. The margin is at least, by {says}"
+
+
+def test_a_neuron_is_written_as_a_formula() -> None:
+    layer = {"weight": [[1, 0, -0.5], [0, 0, 0]], "bias": [-2, 0]}
+    got = node("[[0, 0], [1, 0], [1, 1]].map(([k, i]) => flow.written(data.layer, k, i))", layer=layer)
+    said = ["a₁ = 1.00 x₁ − 0.50 x₃ − 2.00", "b₁ = 1.00 ReLU(a₁) − 0.50 ReLU(a₃) − 2.00", "b₂ = 0"]
+    assert [text.replace("\xa0", " ") for text in got] == said
+
+
+def hits(seed: int, *shares: float) -> Tensor:
+    """Made-up answers of five seeds to 80 images, for a model of each share: the images are equally hard for all."""
+    hard = torch.rand(80, generator=torch.Generator().manual_seed(0))
+    luck = 0.1 * torch.randn(len(shares), 5, 80, generator=torch.Generator().manual_seed(seed))
+    return hard + luck < torch.tensor(shares)[:, None, None]
+
+
+ROUTES = {
+    "scratch": Route([10, 20, 40], hits(1, 0.2, 0.6, 0.5)),
+    "tuned": Route([0, 5], hits(2, 0.1, 0.55), starts_from=30),
+    "filter": Route([15], hits(3, 0.3)),
+}
+
+
+def test_what_a_route_costs_and_its_best_model_within_a_budget() -> None:
+    routes = budget_figure(ROUTES).state["routes"]
+    assert node("[true, false].map((free) => budget.costs(data.routes[1], free))", routes=routes) == [[0, 5], [30, 35]]
+    picks = "data.budgets.map((most) => data.routes.map((route) => budget.pick(route, most, data.free)))"
+    found = node(picks, routes=routes, budgets=[9, 10, 30, 1000], free=False)
+    assert found == [[-1, -1, -1], [0, -1, -1], [1, 0, 0], [1, 1, 0]]
+    assert node(picks, routes=routes, budgets=[0.1, 5], free=True) == [[-1, 0, -1], [-1, 1, -1]]
+
+
+@pytest.mark.parametrize("picks", [[0, 0, 0], [1, 1, 0], [2, 1, -1], [-1, 0, 0]])
+def test_the_ranking_of_routes_is_that_of_the_estimates(picks: list[int]) -> None:
+    state = budget_figure(ROUTES).state
+    got = node("budget.ranking(data.routes, data.picks, data.halves)", picks=picks, **state)
+    models = {r: route.right[p] for r, (route, p) in enumerate(zip(ROUTES.values(), picks, strict=True)) if p >= 0}
+    order = sorted(models, key=lambda r: -models[r].float().mean())
+    assert got["order"] == order
+    first, *others = (models[r].numpy().astype(int) for r in order)
+    ahead = [Estimate.over_seeds(first - other) for other in others]
+    assert got["rivals"] == [r for r, e in zip(order[1:], ahead, strict=True) if e.low <= 0]
+    assert got["lead"] == pytest.approx({end: getattr(ahead[0], end) for end in ("value", "low", "high")}, abs=3e-4)
+
+
+def test_a_route_alone_has_no_rival() -> None:
+    got = node("budget.ranking(data.routes, [-1, -1, 0], data.halves)", **budget_figure(ROUTES).state)
+    assert got == {"order": [2], "rivals": [], "lead": None}
+
+
+@pytest.mark.parametrize(
+    ("order", "rivals", "says"),
+    [
+        ([], [], "Within 40 passes no route has a model."),
+        ([1], [], "Within 40 passes only B (50 % [45, 55]) has a model."),
+        (
+            [1, 0],
+            [],
+            "Within 40 passes the best is B (50 % [45, 55]), then A (40 % [36, 44]): +10 [+6, +14] points. B wins.",
+        ),
+        (
+            [1, 0, 2],
+            [0, 2],
+            "Within 40 passes the best is B (50 % [45, 55]), then A (40 % [36, 44]): +10 [+6, +14] points. Not decided "
+            "between B, A and C.",
+        ),
+    ],
+)
+def test_the_sentence_about_a_budget(order: list[int], rivals: list[int], says: str) -> None:
+    values = {"A": (0.4, 0.36, 0.44), "B": (0.5, 0.45, 0.55), "C": (0.3, 0.3, 0.3)}
+    routes = [{"name": name, "value": [v], "low": [a], "high": [b]} for name, (v, a, b) in values.items()]
+    lead = {"value": 0.1, "low": 0.06, "high": 0.14}
+    sent = {"routes": routes, "picks": [0, 0, 0], "order": order, "rivals": rivals, "lead": lead}
+    got = "".join(node("budget.sentence(data)", budget="40 passes", **sent)).replace("\xa0", " ")
+    assert got == says
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,19 @@ from torch import Tensor, nn
 from robustcourse.data import Split, TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
-from robustcourse.widgets import Live, attack_lab, epoch_slider, minimax, trade_off, two_walls, worst_case
+from robustcourse.widgets import (
+    Live,
+    Route,
+    attack_lab,
+    bounds_flow,
+    budget,
+    epoch_slider,
+    minimax,
+    noise_cloud,
+    trade_off,
+    two_walls,
+    worst_case,
+)
 from robustcourse.widgets.live import FIGURES, encode, numbers, script
 
 
@@ -274,6 +287,160 @@ def test_minimax_trains_no_convolution() -> None:
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(2, 2))
     with pytest.raises(TypeError, match="the page cannot train Conv2d; allowed are Normalize, Flatten, Linear and"):
         minimax(model, split)
+
+
+def test_noise_cloud_state() -> None:
+    model, _ = plane()
+    figure = noise_cloud(model, point=(0.25, 1), sigma=0.2, n=30_000, alpha=0.01)
+    state = dict(figure.state)
+    assert state.pop("network") == encode(model, torch.zeros(1, 1, 1, 2))
+    assert (figure.figure, state) == ("noise", {"point": [0.25, 1], "sigma": 0.2, "n": 30_000, "alpha": 0.01})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"point": (0.5,)}, r"point must be two numbers in \[0, 1\], got \(0.5,\)"),
+        ({"point": (0.5, 1.1)}, r"point must be two numbers in \[0, 1\], got \(0.5, 1.1\)"),
+        ({"sigma": 0.0}, r"sigma must be in \[0.01, 0.4\], got 0.0"),
+        ({"sigma": float("nan")}, r"sigma must be in \[0.01, 0.4\], got nan"),
+        ({"n": 200}, "n must be one of 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, got 200"),
+        ({"alpha": 0.0001}, r"alpha must be in \[0.001, 0.1\], got 0.0001"),
+    ],
+)
+def test_noise_that_does_not_fit(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        noise_cloud(plane()[0], **wrong)
+
+
+def test_noise_cloud_wants_two_classes() -> None:
+    with pytest.raises(ValueError, match="model must have two classes, got 3"):
+        noise_cloud(plane(classes=3)[0])
+
+
+def tiny(*sizes: int) -> nn.Sequential:
+    parts = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*parts[:-1])
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_bounds_flow_state(label: int) -> None:
+    model = nn.Sequential(nn.Flatten(), *tiny(2, 3, 2), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    state = bounds_flow(model, (0.25, 0.5), label, eps=0.05, eps_max=0.4, low=-1, high=2).state
+    first, second, margin = state["layers"]
+    assert first == {"weight": model[1].weight.tolist(), "bias": model[1].bias.tolist()}
+    assert [len(second["weight"]), len(second["bias"])] == [2, 2]
+    row = (1 - 2 * label) * (model[5].weight[0] - model[5].weight[1]).double()
+    assert margin["weight"] == [pytest.approx(row.tolist(), abs=1e-6)]
+    assert margin["bias"] == [0]
+    rest = {key: state[key] for key in ("point", "label", "eps", "epsMax", "low", "high")}
+    assert rest == {"point": [0.25, 0.5], "label": label, "eps": 0.05, "epsMax": 0.4, "low": -1, "high": 2}
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Sequential(), nn.Conv2d(1, 1, 1), nn.Sequential(*tiny(2, 2, 2), nn.ReLU()), nn.Sequential(nn.ReLU())]
+)
+def test_layers_that_bounds_do_not_flow_through(model: nn.Module) -> None:
+    with pytest.raises(TypeError, match="model must be Linear and ReLU in turn, Linear first and last, got"):
+        bounds_flow(model)
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 2), (2, 2, 3), (2, 5, 2), (2, 2), (2, 2, 2, 2, 2, 2)])
+def test_a_network_that_is_not_tiny(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"of at most 4 neurons, and 2 logits, got sizes \[{str(sizes)[1:-1]}\]"):
+        bounds_flow(tiny(*sizes))
+
+
+def test_a_tiny_network_with_an_infinite_weight() -> None:
+    model = tiny(2, 2, 2)
+    model[0].bias.data[0] = float("inf")
+    with pytest.raises(ValueError, match="model must have finite weights"):
+        bounds_flow(model)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"low": 1.0}, "low must be below high, both finite, got 1.0 and 1.0"),
+        ({"high": float("inf")}, "low must be below high, both finite, got 0.0 and inf"),
+        ({"point": (0.5, -0.1)}, r"point must be two numbers in \[0.0, 1.0\], got \(0.5, -0.1\)"),
+        ({"label": 2}, "label must be 0 or 1, got 2"),
+        ({"eps": 0.4}, r"eps must be in \[0, eps_max\], and eps_max in \(0, 1.0\], got 0.4 and 0.3"),
+        ({"eps": 0, "eps_max": 0}, r"eps must be in \[0, eps_max\], and eps_max in \(0, 1.0\], got 0 and 0"),
+        ({"eps_max": 1.1}, r"eps must be in \[0, eps_max\], and eps_max in \(0, 1.0\], got 0.1 and 1.1"),
+    ],
+)
+def test_a_flow_that_does_not_fit(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bounds_flow(tiny(2, 2, 2), **wrong)
+
+
+def answers(*models: list[list[int]]) -> Tensor:
+    """(P, seeds, N) booleans."""
+    return torch.tensor(models, dtype=torch.bool)
+
+
+HALF, FULL = [[1, 0, 1, 0], [1, 0, 0, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]]
+
+
+def test_budget_state() -> None:
+    routes = {"one": Route([1, 2], answers(HALF, FULL)), "two": Route([0], answers(HALF), starts_from=3)}
+    state = budget(routes, unit="epochs").state
+    one, two = state["routes"]
+    assert (state["unit"], one["name"], one["passes"], one["start"], two["start"]) == ("epochs", "one", [1, 2], 0, 3)
+    estimate = Estimate.over_seeds(np.array(FULL, dtype=bool))
+    assert (one["value"], one["high"][1]) == ([0.5, 0.875], round(estimate.high, 4))
+    difference = Estimate.over_seeds(np.array(FULL) - np.array(HALF))
+    assert state["halves"] == [[[[0], [round(difference.high - difference.value, 4)]]], []]
+
+
+def test_size_of_a_budget() -> None:
+    right = torch.rand(8, 3, 40, generator=torch.Generator().manual_seed(0)) < 0.5
+    routes = {f"route {k}": Route(range(1, 9), right) for k in range(6)}
+    assert len(json.dumps(budget(routes).state)) < 12_000
+
+
+GOOD = Route([1, 2], answers(HALF, FULL))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_number_of_routes(count: int) -> None:
+    with pytest.raises(ValueError, match=f"routes must be two to six, got {count}"):
+        budget({str(k): GOOD for k in range(count)})
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (Route([], answers(HALF)), ValueError, r"one or more rising costs >= 0 in passes, got \[\]"),
+        (Route([-1, 2], answers(HALF, FULL)), ValueError, r"one or more rising costs >= 0 in passes, got \[-1, 2\]"),
+        (Route([2, 2], answers(HALF, FULL)), ValueError, r"one or more rising costs >= 0 in passes, got \[2, 2\]"),
+        (
+            Route([1, float("inf")], answers(HALF, FULL)),
+            ValueError,
+            r"one or more rising costs >= 0 in passes, got \[1, inf\]",
+        ),
+        (Route([1], answers(HALF), -1.0), ValueError, "a finite starts_from >= 0, got -1.0"),
+        (Route([1], torch.ones(1, 2, 4)), TypeError, "booleans in right, True where an image is read right, got torch"),
+        (Route([1], answers(HALF, FULL)), ValueError, r"right of shape \(1, seeds, N\), .*, got \(2, 2, 4\)"),
+        (Route([1], answers(HALF)[:, :, :3]), ValueError, r"right of shape .* first route, \(2, 4\), got \(1, 2, 3\)"),
+        (Route([1], answers(HALF)[0]), ValueError, r"right of shape \(1, seeds, N\), .*, got \(2, 4\)"),
+    ],
+)
+def test_a_route_that_does_not_fit(bad: Route, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"routes\['bad'\] must have {message}"):
+        budget({"good": GOOD, "bad": bad})
+
+
+def test_routes_of_a_single_seed() -> None:
+    lone = Route([1], answers(HALF)[:, :1])
+    with pytest.raises(ValueError, match=r"routes\['a'\] must have right .* the two or more seeds"):
+        budget({"a": lone, "b": lone})
+
+
+def test_routes_that_cost_nothing() -> None:
+    with pytest.raises(ValueError, match="routes must cost something, got none that does"):
+        budget({name: Route([0], answers(HALF)) for name in "ab"})
 
 
 def over_epochs(*values: float, every: int = 1, unit: str = "%") -> dict[int, Estimate]:
