@@ -274,7 +274,7 @@ export function worker(step) {
 // --- style ---------------------------------------------------------------------------------------
 
 // The colour language of the course: standard blue, robust orange, certified green; clean solid, attacked dashed,
-// certified dotted. --mark is for lines and fills, --word for text, which has a contrast of at least 4.5 in both themes.
+// certified dotted. --mark is for lines and fills, --word for text, which has a contrast of 4.5 or more in both themes.
 const CSS = `
 :host {
   display: block; margin: 1rem 0; color-scheme: light;

@@ -1,7 +1,7 @@
 // Bounds of a tiny network with two inputs: intervals, lines, and branching until lines are exact.
 //
-// A layer is {weight, bias}, as rows of numbers; the last one has a single row, the margin, and no ReLU behind it. A piece
-// of the inputs is a convex polygon, given by its corners. [a, b, c] is the function a x₁ + b x₂ + c of the input.
+// A layer is {weight, bias}, as rows of numbers; the last one has a single row, the margin, and no ReLU behind it. A
+// piece of the inputs is a convex polygon, given by its corners. [a, b, c] is the function a x₁ + b x₂ + c of the input.
 
 /** What each neuron gets before its ReLU, layer by layer, for one input. */
 export function trace(layers, x) {

@@ -131,8 +131,8 @@ export function pick(route, budget, free) {
 }
 
 /**
- * The routes that have a model, the best first; how the first differs from the second, with its interval; and all routes
- * from which it cannot be told. halves[a][b − a − 1][i][j] is half the interval of model i of route a less j of b.
+ * The routes that have a model, the best first; the routes from which the first cannot be told; and how far it leads the
+ * second, with an interval. halves[a][b − a − 1][i][j] is half the interval of model i of route a less model j of b.
  */
 export function ranking(routes, picks, halves) {
   const value = (r) => routes[r].value[picks[r]];
@@ -192,6 +192,7 @@ td { white-space: nowrap; }
 .best > div { display: grid; grid-template-columns: 32px 1fr auto; gap: 3px 8px; align-items: center; }
 .best b { font-weight: 400; white-space: nowrap; }
 .best .lead b { font-weight: 650; color: var(--orange-word); }
+.best .lead path { stroke: var(--orange); }
 .best .missing { color: var(--quiet); }
 .track { position: relative; grid-column: 2 / -1; height: 12px; border-radius: 6px; background: var(--ground); }
 .track::before, .track::after { content: ""; position: absolute; background: var(--quiet); }

@@ -5,7 +5,7 @@ import { d3 } from "./d3.mjs";
 import { draggable, GRID, places, plane } from "./plane.mjs";
 
 const SAMPLES = 25; // inputs a side at which the network is tried
-const [CARD, INPUT, TALL, ACROSS, DOWN] = [80, 44, 74, 20, 12]; // widths of cards, their height, and gaps
+const [CARD, INPUT, TALL, ACROSS, DOWN] = [86, 44, 74, 20, 12]; // widths of cards, their height, and gaps
 const ROWS = ["boxes", "lines", "branching", "reached"];
 const SUB = "₀₁₂₃₄";
 const name = (k, i) => "abc"[k] + SUB[i + 1];
@@ -32,15 +32,17 @@ function flow(ui, state) {
   const button = (text, onclick) => h("button", { type: "button", onclick: () => (onclick(), draw()) }, text);
   const all = button("Split every open neuron", () => openNow.forEach((neuron) => splits.add(neuron)));
   const none = button("Undo all splits", () => splits.clear());
+  const signed = ([k, i], sign) => `${name(k, i)}\u00a0${sign > 0 ? "+" : "−"}`;
   const signsOf = ({ signs }) =>
-    hidden.filter(([k, i]) => signs[k][i]).map(([k, i]) => `${name(k, i)}\u00a0${signs[k][i] > 0 ? "+" : "−"}`).join(", ");
+    hidden.filter(([k, i]) => signs[k][i]).map(([k, i]) => signed([k, i], signs[k][i])).join(", ");
 
   // --- the network: a card for each input and neuron, on a scale of its layer that stays while ε moves
-  // What sticks out at the largest ε is cut off: the common sizes get the room.
-  const domains = boxes(layers, state.point.map((v) => [v - 0.7 * max, v + 0.7 * max])).map((layer) => {
-    const [least, most] = [Math.min(0, ...layer.flat()), Math.max(0, ...layer.flat())];
-    return [Math.min(least, -0.2 * most), Math.max(most, -0.2 * least)];
-  });
+  const domainsAt = (e) =>
+    boxes(layers, state.point.map((v) => [v - e, v + e])).map((layer) => {
+      const [least, most] = [Math.min(0, ...layer.flat()), Math.max(0, ...layer.flat())];
+      return [Math.min(least, -0.2 * most), Math.max(most, -0.2 * least)];
+    });
+  const domains = domainsAt(0.7 * max); // what sticks out at the largest ε is cut off: common sizes get the room
   const most = Math.max(2, ...layers.map(({ bias }) => bias.length));
   const height = most * (TALL + DOWN) - DOWN;
   const spot = (k, i, count) => [
@@ -123,7 +125,7 @@ function flow(ui, state) {
   square.show(field.map((v) => ((label ? 6 : -6) * v) / strongest));
 
   // --- what is known of the margin
-  const along = d3.scaleLinear(domains.at(-1), [74, 328]).clamp(true);
+  const along = d3.scaleLinear(domainsAt(max).at(-1), [74, 328]).clamp(true);
   const rows = d3.scaleBand([...ROWS].reverse(), [142, 18]).padding(0.4);
   const middle = (row) => rows(row) + rows.bandwidth() / 2;
   const known = chart({
@@ -140,7 +142,8 @@ function flow(ui, state) {
   known.marks.append("path").attr("class", "naught").attr("d", `M${along(0)} 18V142`);
   const bounds = ROWS.slice(0, 3).map((row) => {
     const line = known.marks.append("path").attr("class", row === "boxes" ? "above dotted" : "above");
-    return { row, line, least: known.marks.append("circle").attr("class", "least").attr("r", 5).attr("cy", middle(row)) };
+    const least = known.marks.append("circle").attr("class", "least").attr("r", 5).attr("cy", middle(row));
+    return { row, line, least };
   });
   const [wrong, right] = ["ticks wrong", "ticks"].map((cls) => known.marks.append("path").attr("class", cls));
 
@@ -185,8 +188,8 @@ function flow(ui, state) {
       column.forEach(({ group, set }, i) => {
         const [inside, neuron, last] = [shown.bounds[k][i], name(k, i), k === layers.length - 1];
         const split = !last && splits.has(neuron);
-        const settled = whole.bounds[k][i][0] >= 0 ? "on" : "off";
-        const word = split ? `split ${["−", "", "+"][shown.signs[k][i] + 1]}` : openNow.includes(neuron) ? "open" : settled;
+        const sign = openNow.includes(neuron) ? "open" : whole.bounds[k][i][0] >= 0 ? "on" : "off";
+        const word = split ? `split ${shown.signs[k][i] > 0 ? "+" : "−"}` : sign;
         set(boxed[k][i], inside, here.map((values) => values[k][i]), last ? "" : word);
         if (last) return;
         group.attr("class", `card ${word}${neuron === chosen ? " chosen" : ""}`).attr("aria-pressed", split);
@@ -223,12 +226,14 @@ function flow(ui, state) {
     span(outer, into, boxed[k][i]);
     span(inner, into, shown.bounds[k][i]);
     relu.attr("d", `M${into(from)} ${out(0)}H${into(0)}L${into(to)} ${out(to)}`);
-    const along2 = ([slope, offset]) => shown.bounds[k][i].map((z) => `${into(z)} ${out(slope * z + offset)}`).join("L");
-    two.attr("d", relax(shown.bounds[k][i]).map((line) => `M${along2(line)}`).join(""));
+    const end = (z, [slope, offset]) => `${into(z)} ${out(slope * z + offset)}`;
+    const straight = (line) => `M${shown.bounds[k][i].map((z) => end(z, line)).join("L")}`;
+    two.attr("d", relax(shown.bounds[k][i]).map(straight).join(""));
     seen.attr("d", here.map((values) => `M${into(values[k][i]).toFixed(1)} 143v7`).join(""));
     formula.textContent = written(layers[k], k, i);
 
-    const text = sentence({ eps: eps.value(), ...found, splits: splits.size, cases: cases.length, truth: truth.margin });
+    const counts = { splits: splits.size, cases: cases.length };
+    const text = sentence({ eps: eps.value(), ...found, ...counts, truth: truth.margin });
     words.replaceChildren(text[0], h("b", { class: found.branching > 0 ? "proved" : "" }, text[1]));
     ui.say(text.join(""));
     all.disabled = openNow.every((neuron) => splits.has(neuron));
@@ -242,12 +247,14 @@ function flow(ui, state) {
     numbers.fill(layers.flatMap(({ bias }, layer) => bias.map((_, n) => row(layer, n))));
   }
 
-  const note = "Green is proved: dotted by boxes, solid by lines. Grey ticks are reached. Dashed weights are negative. ";
-  const hint = "Point at a neuron to see it below; click it, where its sign is open, to split it.";
+  const note = h("p", { class: "quiet" }, [
+    "Green is proved: dotted by boxes, solid by lines. Grey ticks are reached. Dashed weights are negative.",
+    "Point at a neuron to see it below; click it, where its sign is open, to split it.",
+  ].join(" ")); // prettier-ignore
   ui.body.append(
     h("style", {}, STYLE),
     h("div", { class: "controls" }, eps.node, ...coordinates.map(({ node }) => node)),
-    h("div", { class: "both" }, h("div", { class: "left" }, svg.node(), h("p", { class: "quiet" }, note + hint)), square.node),
+    h("div", { class: "both" }, h("div", { class: "left" }, svg.node(), note), square.node),
     h("div", { class: "controls" }, all, none, one),
     words,
     h("div", { class: "both" }, known.node, h("div", {}, bend.node, formula)),
@@ -279,7 +286,8 @@ export function written({ weight, bias }, k, i) {
 export function sentence({ eps, boxes, lines, branching, splits, cases, truth }) {
   const many = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
   const split = splits ? `, branching at ${many(splits, "neuron")}, ${many(cases, "case")}: ${short(branching)}` : "";
-  const start = `ε = ${eps.toFixed(3)}. The margin is at least, by boxes: ${short(boxes)}, by lines: ${short(lines)}${split}. `;
+  const both = `by boxes: ${short(boxes)}, by lines: ${short(lines)}`;
+  const start = `ε = ${eps.toFixed(3)}. The margin is at least, ${both}${split}. `;
   const met = Math.abs(branching - truth) < 1e-9 ? "The bound is exact. " : `The lowest reached is ${short(truth)}. `;
   if (branching > 0) return [start + met, "Proved: every input in the box has this class."];
   if (truth <= 0) return [start + met, "No proof can come: some input in the box has the other class."];
@@ -291,8 +299,9 @@ td { white-space: nowrap; }
 .both { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 16px 28px; align-items: start; }
 .left { display: grid; gap: 10px; }
 .controls .slider { flex-basis: 190px; }
-.one { flex: 1 1 260px; }
-.one .slider > span { flex-basis: 240px; }
+.one { flex: 1 1 100%; }
+.one .slider > span { flex-wrap: wrap; flex-basis: 240px; }
+.one input { min-width: 140px; }
 .net { max-width: 420px; }
 .wire { stroke: var(--edge); }
 .wire.minus { stroke-dasharray: 4 3; }
@@ -304,7 +313,7 @@ td { white-space: nowrap; }
 .card:focus-visible { outline-offset: 1px; }
 svg .card text { font-size: 11.5px; }
 svg .card .name { font-weight: 650; fill: var(--text); font-size: 13px; }
-.boxed { fill: color-mix(in srgb, var(--green) 18%, transparent); stroke: var(--green); stroke-dasharray: 1 3; stroke-linecap: round; }
+.boxed { fill: color-mix(in srgb, var(--green) 18%, transparent); stroke: var(--green); stroke-dasharray: 2 2; }
 .lined { fill: var(--green); }
 .faint { opacity: 0.3; }
 .naught { stroke: var(--text); }

@@ -1,9 +1,9 @@
 """A live figure is one piece of HTML: its data, and the few JavaScript modules beside this file that draw it.
 
 The same piece works on a static page, in JupyterLab and in Colab. Networks are computed in the page itself, so a reader
-can attack them by dragging a slider; `worst_case` brings answers that were measured before. Weights travel as float16
-(rounded by less than a part in two thousand), so a prediction that hangs by a hair may differ from the one PyTorch
-makes in float32.
+can attack them by dragging a slider; `worst_case` and `budget` bring answers that were measured before. Weights travel
+as float16 (rounded by less than a part in two thousand), so a prediction that hangs by a hair may differ from the one
+PyTorch makes in float32; only the few weights of `bounds_flow` are sent as they are.
 """
 
 from __future__ import annotations
@@ -358,7 +358,7 @@ def _tiny(model: nn.Module, label: int) -> list[dict[str, Any]]:
     kinds = [nn.ReLU if k % 2 else nn.Linear for k in range(len(parts))]
     if len(parts) % 2 == 0 or not all(map(isinstance, parts, kinds)):
         raise TypeError(f"model must be Linear and ReLU in turn, Linear first and last, got {model}")
-    layers = parts[::2]
+    layers = [layer for layer in parts if isinstance(layer, nn.Linear)]
     sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
     if sizes[0] != 2 or sizes[-1] != 2 or not 2 <= len(layers) <= 4 or max(sizes) > 4:
         raise ValueError(
@@ -457,7 +457,7 @@ def budget(routes: Mapping[str, Route], unit: str = "passes") -> Live:
         ends = {end: [round(getattr(e, end), 4) for e in found] for end in ("value", "low", "high")}
         costs = list(map(float, route.passes))
         shown.append({"name": name, "passes": costs, "start": float(route.starts_from), **ends})
-    if all(costs == 0 for route in shown for costs in [max(route["passes"]) + route["start"]]):
+    if not any(route.passes[-1] + route.starts_from for route in routes.values()):
         raise ValueError("routes must cost something, got none that does")
     tables = [route.right.cpu().numpy().astype(np.int8) for route in routes.values()]
     return Live(

@@ -39,8 +39,8 @@ function noise(ui, state) {
   const label = "The point, the noise around it, the certified circle, and the border between the classes.";
   const { node: square, svg, to, upward, show } = plane({ label });
   const part = (tag, name) => svg.append(tag).attr("class", name);
-  const cloud = NAMES.map((_, c) => part("path", `look ${c ? "square" : "round"}`));
   const [limit, circle] = [part("circle", "limit"), part("circle", "certified")];
+  const cloud = NAMES.map((_, c) => part("path", `look ${c ? "square" : "round"}`));
   const [handle, grip] = [part("circle", "handle").attr("r", 4.5), part("circle", "grip").attr("r", 20)];
   draggable(grip.node(), { onmove: (right, high) => (place(0, right), place(1, high)) });
 
@@ -62,7 +62,7 @@ function noise(ui, state) {
     height,
     x,
     y,
-    label: "Certified radius over the number of votes, and the largest that n can show; numbers are in the table below.",
+    label: "Certified radius over the number of votes, and n's limit; numbers are in the table below.",
     below: "votes, n",
     beside: "certified radius; grey: n's limit",
     xTicks: (axis) => axis.tickValues([1, 2, 3, 4, 5]).tickFormat((e) => (10 ** e).toLocaleString("en")),
@@ -72,7 +72,8 @@ function noise(ui, state) {
   const ceiling = plot.marks.append("path").attr("class", "limit");
   const line = plot.marks.append("path").attr("class", "certified");
   const dot = plot.marks.append("circle").attr("class", "dot").attr("r", 5);
-  const numbers = table("Votes and what they certify", ["n", "most voted", "votes", "share at least", "radius", "limit"]);
+  const columns = ["n", "most voted", "votes", "share at least", "radius", "limit"];
+  const numbers = table("Votes and what they certify", columns);
   const ends = COUNTS.map((n) => quantile(alpha ** (1 / n))); // limits, in units of σ
 
   // --- counting: in slices, and to its end before the next one begins, so that dragging never starves it
@@ -206,10 +207,10 @@ const STYLE = `
 .both { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 16px 28px; align-items: start; }
 .right { display: grid; gap: 12px; }
 .controls .slider { flex-basis: 240px; }
-.look { fill: var(--class); opacity: 0.85; }
+.look { fill: var(--class); }
 .limit { fill: none; stroke: var(--quiet); stroke-width: 1.2; }
 .certified { fill: none; stroke: var(--green); stroke-width: 3; stroke-dasharray: 1 5; stroke-linecap: round; }
-circle.certified { fill: var(--green); fill-opacity: 0.22; }
+circle.certified { fill: var(--green); fill-opacity: 0.15; }
 .dot { fill: var(--green); stroke: var(--paper); stroke-width: 1.5; }
 .handle { fill: var(--paper); stroke: var(--text); stroke-width: 2.5; }
 .grip { fill: transparent; }
@@ -221,7 +222,9 @@ circle.certified { fill: var(--green); fill-opacity: 0.22; }
   grid-column: 1 / -1; position: relative; height: 14px; border-radius: 3px;
   background: linear-gradient(to right, var(--class) var(--share), var(--line) var(--share));
 }
-.bar::before, .top .bar::after { content: ""; position: absolute; top: -3px; bottom: -3px; width: 2px; margin-left: -1px; }
+.bar::before, .top .bar::after {
+  content: ""; position: absolute; top: -3px; bottom: -3px; width: 2px; margin-left: -1px;
+}
 .bar::before, .top .bar::after { content: ""; }
 .bar::before { left: 50%; background: var(--quiet); }
 .top .bar::after {
