@@ -163,19 +163,16 @@ class Net:
     def box_margins(self, y: Tensor) -> Tensor:
         """The same by boxes: of the last activation's outputs, through whatever affine layers follow it."""
         last = max((i for i, step in enumerate(self.steps) if bends(step.layer)), default=-1)
-        tail = self.steps[last + 1 :]
-        if last < 0:
-            return behind(tail, self._at_input)(self.differences(y), None)
-        low, high = (tail[0].low, tail[0].high) if tail else self.output
+        tail, base = self.steps[last + 1 :], self._at_input
+        if last >= 0:
+            low, high = (tail[0].low, tail[0].high) if tail else self.output
+            base = partial(in_box, low, high)
+        lowest = behind(tail, base)
         if self.classes > len(y):
-            return behind(tail, partial(in_box, low, high))(self.differences(y), None)
+            return lowest(self.differences(y), None)
         # All pairs of classes once, the same for all examples, are cheaper than those of each.
-        eye = torch.eye(self.classes, dtype=low.dtype, device=low.device)
-        (weights,), constant = pull_through(tail, eye[None])
-        pairs = (weights[:, None] - weights).abs().flatten(0, 1)
-        reach = dot((high - low)[:, None] * 0.5, pairs[None]).unflatten(1, (self.classes, self.classes))
-        logits = dot((low + high)[:, None] * 0.5, weights[None]) + constant
-        return logits.gather(1, y[:, None]) - logits - reach[torch.arange(len(y), device=y.device), y]
+        pairs = self.differences(torch.arange(self.classes, device=y.device)).view(1, -1, self.classes)
+        return lowest(pairs, None).unflatten(1, (self.classes, self.classes))[torch.arange(len(y), device=y.device), y]
 
     def differences(self, y: Tensor) -> Tensor:
         """The margins as functions of the logits: e_y − e_k, (B, classes, classes)."""

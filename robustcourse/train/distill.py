@@ -1,7 +1,7 @@
 """Robust distillation: learn from a robust teacher what to say, also where somebody has changed the image.
 
 The teacher's probabilities say more than a label does: which digits an image might almost be. To hand down robustness
-they must be asked for near the images too; a student that hears them on clean images alone learns to read, and no more.
+for certain, the student has to repeat them near the images too; on clean images alone it may inherit much, or nothing.
 
 Sources: ARD, Goldblum et al. 2020 (arXiv:1905.09747); RSLAD, Zi et al. 2021 (arXiv:2108.07969).
 """
