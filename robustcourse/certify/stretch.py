@@ -4,7 +4,7 @@ If every layer stretches distances by L₁, L₂, … at most, the network does 
 a huge number, and this bound proves nothing. For those that were built for it, as `lipschitz_mlp`, it is 1, and the
 margin itself says how far the answer is safe.
 
-Source: Tsuzuki, Sato & Sugiyama 2018 (arXiv:1802.04034), with the last layer taken class by class.
+Source: Tsuzuku, Sato & Sugiyama 2018 (arXiv:1802.04034), with the last layer taken class by class.
 """
 
 from __future__ import annotations

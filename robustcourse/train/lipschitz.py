@@ -1,6 +1,6 @@
 """Training for a Lipschitz certificate: the loss sees the margins that remain after the worst change.
 
-Source: Lipschitz-margin training, Tsuzuki, Sato & Sugiyama 2018 (arXiv:1802.04034).
+Source: Lipschitz-margin training, Tsuzuku, Sato & Sugiyama 2018 (arXiv:1802.04034).
 """
 
 from __future__ import annotations
