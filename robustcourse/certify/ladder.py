@@ -61,6 +61,15 @@ class Ladder:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        """The figure that a notebook shows: the rungs, upper bounds in grey and proofs in green."""
+        from robustcourse.figures import intervals  # here, for matplotlib is slow to load
+
+        kinds = {rung: "upper bound" if rung in self.attacked else "certified" for rung in self.held}
+        groups = {rung: {kinds[rung]: share} for rung, share in self.rungs.items()}
+        said = ", ".join(f"{rung} {share}" for rung, share in self.rungs.items())
+        return intervals(groups, f"examples, {self.threat} (%)", f"From top to bottom: {said}")._repr_html_()
+
 
 def ladder(
     model: nn.Module,

@@ -30,6 +30,9 @@ def test_each_example_stands_on_all_rungs_above_its_own(kind, threat):
     text = str(found).splitlines()
     assert text[0] == str(threat)
     assert [line.split()[0] for line in text[1:]] == list(found.rungs)
+    drawn = found._repr_html_()
+    assert "<svg" in drawn
+    assert all(f"{name} {share}" in drawn for name, share in found.rungs.items())
 
 
 def claims_all(model, x, y, threat):
