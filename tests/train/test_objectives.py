@@ -11,6 +11,7 @@ from torch import nn
 from robustcourse import FGSM, L2, PGD, AdversarialTraining, Linf, Standard, fit, load, mlp, robust_accuracy
 from robustcourse.data import Dataset, Split
 from robustcourse.evaluate import counting
+from robustcourse.runtime import described
 from robustcourse.train import (
     AWP,
     MART,
@@ -153,13 +154,13 @@ WALK = PGD(Linf(0.1), steps=3)
         GaussianNoise(0.0),
         AWP(AdversarialTraining(PGD(Linf(0.0))), gamma=0),
     ],
-    ids=str,
+    ids=described,
 )
 def test_with_nothing_to_be_robust_to_it_is_standard_training_to_the_last_bit(objective):
     assert same_step(mlp(DATA, width=8), objective, Standard())
 
 
-@pytest.mark.parametrize("objective", [TRADES(WALK, beta=0), AdversarialTraining(WALK, weight=0)], ids=str)
+@pytest.mark.parametrize("objective", [TRADES(WALK, beta=0), AdversarialTraining(WALK, weight=0)], ids=described)
 def test_what_is_not_searched_is_not_paid_for(objective):
     trained, standard = batch_norm(), batch_norm()
     standard.load_state_dict(trained.state_dict())
@@ -325,7 +326,7 @@ def test_a_curriculum_grows_along_a_line_and_stays():
 
 @pytest.mark.parametrize(("objective", "passes"), [(AdversarialTraining(WALK), 4), (AdversarialTraining(WALK, 0.5), 5),
     (fast(Linf(0.1)), 2), (NFGSM(Linf(0.1)), 2), (TRADES(WALK), 6), (MART(WALK), 5), (GaussianNoise(0.1), 1),
-    (AWP(AdversarialTraining(WALK)), 5)], ids=str)  # fmt: skip
+    (AWP(AdversarialTraining(WALK)), 5)], ids=described)  # fmt: skip
 def test_it_costs_the_forward_passes_that_it_says(objective, passes):
     model = mlp(DATA, width=8)
     with counting(model) as counted:

@@ -9,6 +9,7 @@ from torch import nn
 from robustcourse import L2, PGD, fit, load, mlp
 from robustcourse.certify import smooth
 from robustcourse.evaluate import counting
+from robustcourse.runtime import described
 from robustcourse.train import Consistency, GaussianNoise, SmoothAdv, Standard
 from tests.nets import points
 
@@ -72,7 +73,7 @@ def test_without_noise_they_are_what_they_grew_from():
 
 
 @pytest.mark.parametrize(
-    ("objective", "passes"), [(Consistency(0.1, copies=4), 4), (SmoothAdv(WALK, 0.1, copies=2), 8)], ids=str
+    ("objective", "passes"), [(Consistency(0.1, copies=4), 4), (SmoothAdv(WALK, 0.1, copies=2), 8)], ids=described
 )
 def test_it_costs_the_forward_passes_that_it_says(objective, passes):
     model = mlp(DATA, width=8)
