@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from scipy import optimize
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -54,6 +56,37 @@ def wrong(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Misread by more than rounding."""
     with torch.no_grad():
         return misread(model(x), y)
+
+
+def margins(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """f_y − f_k, (B, classes): what certificates bound from below."""
+    logits = model(x)
+    return logits.gather(1, y[:, None]) - logits
+
+
+def by_patterns(model: nn.Module, x: Tensor, y: int, threat: Threat) -> Tensor:
+    """The least margins of an MLP, (classes,): a linear program for each pattern of signs of all its hidden neurons."""
+    low, high = (end.flatten().double().numpy() for end in threat.hull(x))
+    linear = [layer for layer in model if isinstance(layer, nn.Linear)]
+    best = torch.full((linear[-1].out_features,), torch.inf).double()
+    for signs in product([0.0, 1.0], repeat=sum(layer.out_features for layer in linear[:-1])):
+        a, b = torch.eye(x.numel()).double(), torch.zeros(x.numel()).double()
+        left, right, signs = [], [], torch.tensor(signs).double()
+        for layer in linear[:-1]:
+            on, signs = signs[: layer.out_features], signs[layer.out_features :]
+            a, b = layer.weight.double() @ a, layer.weight.double() @ b + layer.bias.double()
+            left.append(((1 - 2 * on)[:, None] * a).detach())
+            right.append(((2 * on - 1) * b).detach())
+            a, b = on[:, None] * a, on * b
+        a, b = linear[-1].weight.double() @ a, linear[-1].weight.double() @ b + linear[-1].bias.double()
+        for k in range(len(best)):
+            goal, rest = (a[y] - a[k]).detach().numpy(), float((b[y] - b[k]).detach())
+            found = optimize.linprog(
+                goal, torch.cat(left).numpy(), torch.cat(right).numpy(), bounds=list(zip(low, high, strict=True))
+            )
+            if found.status == 0:
+                best[k] = min(best[k], found.fun + rest)
+    return best
 
 
 class Constant(nn.Module):

@@ -121,7 +121,7 @@ class Search:
     def __init__(self, model: nn.Module, x: Tensor, y: Tensor, threat: Threat, steps: int) -> None:
         self.model, self.x, self.y, self.threat, self.steps = model, x, y, threat, steps
         self.net = Net(model, x, y, threat, tight=True)
-        self.spec = torch.eye(self.net.classes, dtype=x.dtype, device=x.device)
+        self.spec = self.net.differences(y)
         self.slack = slack(model(x))
         self.witness, self.branches = x.clone(), torch.ones_like(y)
         self.broken, self.stuck = (torch.zeros(len(y), dtype=torch.bool, device=y.device) for _ in range(2))
@@ -142,7 +142,8 @@ class Search:
 
     def run(self, at_once: int, end: float) -> None:
         """Bound cases and cut them, until none is left or the time is over."""
-        while len(self.cases.example) and time.monotonic() < end:
+        # Without activations there is nothing to cut: what is open stays open.
+        while self.sizes and len(self.cases.example) and time.monotonic() < end:
             # Examples with few cases first; of an example, those that are nearly proved, so that few have to wait.
             order = (self.branches[self.cases.example] - torch.sigmoid(self.cases.bound.double())).argsort()
             now, later = self.cases.at(order[:at_once]), self.cases.at(order[at_once:])
@@ -250,8 +251,7 @@ class Search:
         parts = slopes.split(self.sizes, 1), (cases.signs * multipliers).split(self.sizes, 1)
         for step, slope, fixed in zip(activations(steps), *parts, strict=True):
             step.slope, step.fixed = slope.view_as(step.low)[:, None], fixed.view_as(step.low)[:, None]
-        margin = self.spec[self.y[cases.example]] - self.spec[cases.other]
-        weights, constant = pull_through(steps, margin[:, None])
+        weights, constant = pull_through(steps, self.spec[cases.example, cases.other][:, None])
         return (self.threat.least(self.x[cases.example], weights) + constant).squeeze(1), weights
 
     def _try(self, example: Tensor, weights: Tensor) -> None:

@@ -17,7 +17,7 @@ from robustcourse.certify import alpha_crown, bounds, crown, crown_ibp, ibp
 from robustcourse.certify.layers import Sum, interval, pull, unrolled
 from robustcourse.models import MaxMin, Normalize, preact_resnet
 from robustcourse.models.residual import Block
-from tests.nets import points
+from tests.nets import margins, points
 
 ALL = [ibp, crown_ibp, crown, alpha_crown]
 THREATS = [Linf(0.1), L2(0.4), L1(0.7)]
@@ -71,11 +71,6 @@ def build(kind, seed=0):
 
 KINDS = ["mlp", "no bias", "leaky", "ends in relu", "cnn", "pooled", "sorted", "residual"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-def margins(model, x, y):
-    logits = model(x)
-    return logits.gather(1, y[:, None]) - logits
 
 
 @each_bound

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import product
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import linprog
 from torch import nn
 
 from robustcourse import L1, L2, PGD, AutoAttack, Linf, correct, crown, load
-from robustcourse.certify import BranchAndBound, verify
+from robustcourse.certify import BranchAndBound, branch, verify
 from robustcourse.certify.verdict import UNKNOWN, VERIFIED
 from robustcourse.data import Split
 from tests.certify.test_bounds import KINDS, build, images
-from tests.nets import linear, trained
+from tests.nets import by_patterns, linear, margins, trained
 
 DIGITS = load("digits").test[:100]
 
@@ -32,26 +28,6 @@ def tiny(seed, width=3):
     return net
 
 
-def least_margin(net, x, y, eps):
-    """Where the sign of each neuron is fixed the net is linear: a linear program for each pattern and each class."""
-    (w1, b1), (w2, b2), (w3, b3) = ((net[i].weight.detach().numpy(), net[i].bias.detach().numpy()) for i in (1, 3, 5))
-    box = list(zip(np.clip(x - eps, 0, 1), np.clip(x + eps, 0, 1), strict=True))
-    lowest = np.inf
-    for first in product((0, 1), repeat=len(b1)):
-        on = np.array(first)
-        a, c = w2 * on @ w1, w2 @ (on * b1) + b2
-        for second in product((0, 1), repeat=len(b2)):
-            and_ = np.array(second)
-            rows = np.concatenate([(1 - 2 * on)[:, None] * w1, (1 - 2 * and_)[:, None] * a])
-            limits = np.concatenate([(2 * on - 1) * b1, (2 * and_ - 1) * c])
-            f, g = w3 * and_ @ a, w3 @ (and_ * c) + b3
-            for k in set(range(3)) - {y}:
-                found = linprog(f[y] - f[k], A_ub=rows, b_ub=limits, bounds=box)
-                if found.success:
-                    lowest = min(lowest, found.fun + g[y] - g[k])
-    return lowest
-
-
 def test_the_answer_is_the_least_margin_of_all_sign_patterns():
     answers = []
     for seed in range(3):
@@ -60,12 +36,44 @@ def test_the_answer_is_the_least_margin_of_all_sign_patterns():
         for eps in (0.1, 0.3):
             said = BranchAndBound()(net, x, y, Linf(eps))
             for i in range(2):
-                exact = least_margin(net, x[i].flatten().numpy(), int(y[i]), eps)
-                answers.append((exact > 0, bool(said.verified[i]), bool(said.falsified[i])))
+                least = by_patterns(net, x[i : i + 1], int(y[i]), Linf(eps))
+                exact = min(least[k] for k in range(3) if k != y[i])
+                answers.append((bool(exact > 0), bool(said.verified[i]), bool(said.falsified[i])))
                 if said.verified[i]:
                     assert said.gap[i] <= exact + 1e-9
     assert all(verified == holds and falsified == (not holds) for holds, verified, falsified in answers)
     assert len(set(answers)) == 2  # both happen
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 999), st.integers(1, 6), st.floats(0.1, 0.4))
+def test_the_bound_of_a_case_is_below_all_of_its_points(seed, count, eps):
+    net, x, threat = tiny(seed).requires_grad_(False), images((1, 1, 2), n=1, seed=seed).double(), Linf(eps)
+    y = net(x).argmax(1)
+    search = branch.Search(net, x, y, threat, steps=20)
+    shares = torch.linspace(-1, 1, 41, dtype=torch.double)
+    around = threat.project(x, x + eps * torch.cartesian_prod(shares, shares).view(-1, 1, 1, 2))
+    signs = torch.cat([net[:2](around), net[:4](around)], 1).sign().to(torch.int8)
+    generator = torch.Generator().manual_seed(seed)
+    fixed = torch.randperm(6, generator=generator)[:count]
+    case = signs[torch.randint(len(signs), (1,), generator=generator)]  # one that has points
+    inside = (signs == case)[:, fixed].all(1)
+    case = torch.zeros_like(case).scatter(1, fixed[None], case[:, fixed])
+    slopes, none = torch.full((1, 6), 0.5, dtype=torch.double), torch.zeros(1, 6, dtype=torch.double)
+    for other in {0, 1, 2} - {int(y)}:
+        cases = branch.Cases(torch.tensor([0]), torch.tensor([other]), -torch.ones(1) / 0, case, slopes, none)
+        found, _ = search.bound(cases)
+        assert float(found.bound) <= margins(net, around, y.expand(len(around)))[inside, other].min() + 1e-9
+
+
+def test_without_an_attack_in_front_the_answers_are_the_same(monkeypatch):
+    nets = [(tiny(seed), images((1, 1, 2), n=3, seed=seed).double()) for seed in range(6)]
+    asked = [(net, x, net(x).argmax(1), Linf(eps)) for net, x in nets for eps in (0.1, 0.3)]
+    usual = [BranchAndBound()(*question).status for question in asked]
+    monkeypatch.setattr(branch, "PGD", lambda *_, **__: lambda model, x, y: x)
+    assert all(
+        torch.equal(BranchAndBound()(*question).status, said) for question, said in zip(asked, usual, strict=True)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,6 +153,15 @@ def test_a_model_without_activations_needs_no_branches():
     said = BranchAndBound(seconds=5)(model, x, torch.tensor([0, 0, 0]), Linf(0.1))
     assert said.status.tolist()[:2] == [1, -1]
     assert said.branches.tolist() == [1, 1, 1]
+    # A margin that comes down to zero, and a ball that the range of pixels cuts, are no proof and no break.
+    said = BranchAndBound(seconds=5)(model, torch.tensor([[0.3, 0.1]]), torch.tensor([0]), Linf(0.1))
+    assert said.status.tolist() == [UNKNOWN]
+    assert abs(float(said.gap)) < 1e-6
+    # From (0.02, 0.2), x_0 + x_1 falls by 0.02 + √(0.15² − 0.02²) = 0.1687 at most; as far as bounds know, by 0.17.
+    model = linear(torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([0.1695 - 0.22, 0.0]))
+    said = BranchAndBound(seconds=5)(model, torch.tensor([[0.02, 0.2]]), torch.tensor([0]), L2(0.15))
+    assert said.status.tolist() == [UNKNOWN]
+    assert float(said.gap) == pytest.approx(-0.0005, abs=1e-5)
 
 
 def test_the_model_stays_as_it_was():

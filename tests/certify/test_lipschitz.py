@@ -16,14 +16,9 @@ from robustcourse.certify import certified, crown, ibp, lipschitz, verify
 from robustcourse.certify.stretch import stretch
 from robustcourse.models import MaxMin, Normalize, lipschitz_mlp
 from robustcourse.train import LipschitzMargin, Standard
-from tests.nets import generator, linear, points
+from tests.nets import generator, linear, margins, points
 
 DATA = points(classes=3)
-
-
-def margins(model, x, y):
-    logits = model(x)
-    return logits.gather(1, y[:, None]) - logits
 
 
 # The networks
@@ -98,9 +93,8 @@ def test_two_layers_by_hand():
     x, y = torch.tensor([[1.0, 0.5]]), torch.tensor([0])
     # Logits (6, 2). The first layer stretches by 2, the rows of the last one are 5 apart.
     torch.testing.assert_close(lipschitz(model, x, y, L2(0.1)), torch.tensor([[0.0, 4 - 0.1 * 2 * 5]]))
-    model = model.append(
-        nn.ReLU()
-    ).eval()  # now the last layer is none with rows: √2 times its largest singular value, 4
+    # Now the last layer is none with rows: √2 times the largest singular value of the one before, 4.
+    model = model.append(nn.ReLU()).eval()
     expected = torch.tensor([[0.0, 4 - 0.1 * 2 * 4 * 2**0.5]])
     torch.testing.assert_close(lipschitz(model, x, y, L2(0.1)), expected)
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import pytest
 import torch
-from scipy import optimize
 from torch import nn
 
 from robustcourse import L2, Linf
 from robustcourse.certify import alpha_crown, crown, crown_ibp, ibp, milp
 from robustcourse.models import Normalize, preact_resnet
-from tests.nets import images, network, points
-
-
-def margins(model, x, y):
-    logits = model(x)
-    return logits.gather(1, y[:, None]) - logits
+from tests.nets import by_patterns, images, margins, network, points
 
 
 def build(kind):
@@ -39,30 +31,6 @@ def build(kind):
 
 
 each_kind = pytest.mark.parametrize("kind", ["mlp", "leaky", "cnn"])
-
-
-def by_patterns(model, x, y, threat):
-    """The least margins of an MLP, from a linear program for each pattern of signs of all of its hidden neurons."""
-    low, high = (end.flatten().double().numpy() for end in threat.hull(x))
-    best = torch.full((3,), torch.inf).double()
-    linear = [layer for layer in model if isinstance(layer, nn.Linear)]
-    for signs in product([0.0, 1.0], repeat=sum(layer.out_features for layer in linear[:-1])):
-        a, b, left, right, signs = torch.eye(6).double(), torch.zeros(6).double(), [], [], torch.tensor(signs).double()
-        for layer in linear[:-1]:
-            on, signs = signs[: layer.out_features], signs[layer.out_features :]
-            a, b = layer.weight.double() @ a, layer.weight.double() @ b + layer.bias.double()
-            left.append(((1 - 2 * on)[:, None] * a).detach())
-            right.append(((2 * on - 1) * b).detach())
-            a, b = on[:, None] * a, on * b
-        a, b = linear[-1].weight.double() @ a, linear[-1].weight.double() @ b + linear[-1].bias.double()
-        for k in range(3):
-            goal, rest = (a[y] - a[k]).detach().numpy(), float((b[y] - b[k]).detach())
-            found = optimize.linprog(
-                goal, torch.cat(left).numpy(), torch.cat(right).numpy(), bounds=list(zip(low, high, strict=True))
-            )
-            if found.status == 0:
-                best[k] = min(best[k], found.fun + rest)
-    return best
 
 
 def test_a_linear_model_has_a_closed_form():
