@@ -47,7 +47,8 @@ book: execute
 	@.venv/bin/jupyter-book build . -q -W -n --keep-going >/dev/null || { rm -rf _build/.doctrees _build/html; exit 1; }
 	@echo "The book: _build/html/index.html"
 
-# Two at a time, file by file: what the tests of one file share is made once. In their order, with no long file at the end.
+# Two at a time, file by file, since what the tests of one file share is made once; in their order, with no long file at
+# the end.
 test: lint book
 	@$(RUN) -m pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder -p tools.replay --nbval-lax tests lessons
 

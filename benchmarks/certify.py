@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,7 @@ from robustcourse.runtime import about, device, seeded, versions
 from robustcourse.threats import Threat
 from robustcourse.train import IBP, MTLIBP, SABR, CrownIBP, GaussianNoise, Objective
 
+Result = TypeVar("Result")
 Run = Callable[[], Tensor]  # once over all images: to margins (B, classes), or to booleans (B,)
 Peer = Callable[[nn.Module, Threat, Tensor, Tensor], Run]  # ImportError if missing
 Figures = dict[str, object]
@@ -125,7 +127,7 @@ def train(build: Callable[[Dataset], nn.Module], data: Dataset, rounds: int) -> 
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            times[name].append(seconds(run))
+            times[name].append(timed(run)[1])
     return {
         name: {
             "ms": 1000 * statistics.median(taken),
@@ -197,14 +199,14 @@ SMOOTHING: dict[str, Peer] = {
 }
 
 
-def seconds(run: Run) -> float:
-    """On a CPU its own seconds, in which other programs do not count; on a GPU those of the clock on the wall."""
+def timed(run: Callable[[], Result]) -> tuple[Result, float]:
+    """The result, and its seconds: on a CPU its own, in which other programs do not count; on a GPU the clock's."""
     clock = time.perf_counter if device().type == "cuda" else time.process_time
     start = clock()
-    run()
+    result = run()
     if device().type == "cuda":
         torch.cuda.synchronize()
-    return clock() - start
+    return result, clock() - start
 
 
 def compare(
@@ -229,7 +231,7 @@ def compare(
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            times[name].append(seconds(run))
+            times[name].append(timed(run)[1])
     for name, taken in times.items():
         result[name]["ms"] = 1000 * statistics.median(taken) / len(x)
         # Round by round, so that a moment in which the machine is slow falls on both.
@@ -274,16 +276,12 @@ def exact(
         model = mlp(data, width=128)[1:]
         fit(model, data, method, epochs=epochs, learning_rate=1e-3)
         for eps in sizes:
-            start = time.process_time()
-            found = verify(model, split, BranchAndBound(), Linf(eps), batch_size=images)
-            branching = time.process_time() - start
+            threat = Linf(eps)
+            found, branching = timed(partial(verify, model, split, BranchAndBound(), threat, batch_size=images))
             some = torch.arange(0, len(found), max(1, len(found) // sample))
             x, y = split.x[some], split.y[some]
-            start = time.process_time()
-            least = (
-                milp(model, x, y, Linf(eps), patience, skip_certified=True).scatter(1, y[:, None], torch.inf).amin(1)
-            )
-            proves = least > 0
+            least, solving = timed(partial(milp, model, x, y, threat, patience, skip_certified=True))
+            proves = least.scatter(1, y[:, None], torch.inf).amin(1) > 0
             result[f"{kind}, ε = {eps:g}"] = {
                 **{name: int(getattr(found, name).sum()) for name in ("verified", "falsified", "unknown")},
                 "branches": int(found.branches.sum()),
@@ -292,7 +290,7 @@ def exact(
                 "proves": int(proves.sum()),
                 "of those verified": int((proves & found.verified[some]).sum()),
                 "of all verified": int(found.verified[some].sum()),
-                "seconds an image": (time.process_time() - start) / len(some),
+                "seconds an image": solving / len(some),
             }
     return result
 

@@ -63,9 +63,8 @@ def check_logits(logits: Tensor, x: Tensor) -> None:
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"model must return logits of shape ({len(x)}, classes), got {got}")
-    if (
-        logits.numel() and logits.max().isnan()
-    ):  # NaN is what the maximum is where there is one, at a quarter of the price
+    # Where there is a NaN, it is the maximum: found so at a quarter of the price.
+    if logits.numel() and logits.max().isnan():
         raise ValueError("model returned NaN logits, which are no answer; did its training diverge?")
 
 
@@ -99,6 +98,16 @@ def check_nonnegative(name: str, number: float) -> None:
     """
     if not 0 <= number < float("inf"):
         raise ValueError(f"{name} must be a finite number >= 0, got {number}")
+
+
+def check_share(name: str, number: float) -> None:
+    """Demand a share for an argument of this name: a number from 0 to 1.
+
+    Raises:
+        ValueError: it is another one, or NaN.
+    """
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be in [0, 1], got {number}")
 
 
 def check_untargeted(attack: object) -> None:

@@ -34,10 +34,17 @@ class Sum(nn.Module):
         self.parts = nn.ModuleList(layer for row in rows for layer in row)
 
 
+def row(module: nn.Module) -> list[nn.Module]:
+    """The layers of a network in a row: what is inside its sequences."""
+    return [layer for part in module for layer in row(part)] if isinstance(module, nn.Sequential) else [module]
+
+
 def unrolled(module: nn.Module) -> list[nn.Module]:
-    """The layers of a network in a row: what is inside its sequences; a residual block, and `MaxMin`, as a `Sum`."""
-    if isinstance(module, nn.Sequential):
-        return [layer for part in module for layer in unrolled(part)]
+    """The same, with each residual block, and each `MaxMin`, as a `Sum`."""
+    return [part for layer in row(module) for part in _parts(layer)]
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
     if isinstance(module, Block):
         first, rest = [module.norm1, nn.ReLU()], [module.conv1, module.norm2, nn.ReLU(), module.conv2]
         if module.shortcut is None:

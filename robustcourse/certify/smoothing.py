@@ -257,6 +257,7 @@ def _at_least(hits: ArrayLike, n: int, alpha: float) -> Any:
 
 
 def check_noise(sigma: float, batch_size: int) -> None:
+    """Demand noise that there is, and copies to put it on. Raises: ValueError."""
     if not 0 < sigma < float("inf"):
         raise ValueError(f"sigma must be a finite number > 0, got {sigma}")
     if batch_size < 1:
@@ -264,6 +265,7 @@ def check_noise(sigma: float, batch_size: int) -> None:
 
 
 def check_votes(n: int, alpha: float, n0: int = 1, bounding: bool = False) -> None:
+    """Demand votes, and α in (0, 1); if they are to bound a share, as many as can show anything. Raises: ValueError."""
     for name, number in {"n": n, "n0": n0}.items():
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}")

@@ -15,6 +15,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor, nn
 
+from robustcourse.certify.layers import row
 from robustcourse.checks import check_images, check_labels, check_logits, check_model
 from robustcourse.models import MaxMin, Normalize
 from robustcourse.threats import Threat
@@ -47,7 +48,7 @@ def lipschitz(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
     check_model(model)
     check_images(x)
     check_labels(y, x)
-    *layers, last = _row(model)
+    *layers, last = row(model)
     whole, inner = torch.ones((), dtype=x.dtype, device=x.device), x
     for layer in layers:
         whole, inner = whole * stretch(layer, inner.shape[1:]), layer(inner)
@@ -60,10 +61,6 @@ def lipschitz(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Tensor:
     else:
         steepest = stretch(last, inner.shape[1:]) * math.sqrt(2) * (1 - torch.eye(logits.shape[1]).to(logits))[y]
     return logits.gather(1, y[:, None]) - logits - threat.length(x) * whole * steepest
-
-
-def _row(module: nn.Module) -> list[nn.Module]:
-    return [layer for part in module for layer in _row(part)] if isinstance(module, nn.Sequential) else [module]
 
 
 @singledispatch

@@ -129,7 +129,7 @@ def verify(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-    key = _key(model, split, certificate, threat, batch_size)
+    key = "" if store is None else _key(model, split, certificate, threat, batch_size)
     done = None if store is None else _read(Path(store), key)
     for at in torch.arange(len(split), device=split.x.device).split(batch_size):
         if done is not None and at[-1] < len(done):

@@ -7,6 +7,7 @@ import zlib
 
 import torch
 
+from robustcourse.checks import check_share
 from robustcourse.data.dataset import Dataset, Split
 
 
@@ -20,8 +21,7 @@ def label_noise(data: Dataset, share: float, seed: int = 0) -> Dataset:
     Raises:
         ValueError: the share is outside [0, 1].
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be in [0, 1], got {share}")
+    check_share("share", share)
     # A stream of its own: with the same seed, `fit` would meet the wrong labels first.
     y, generator = data.train.y.clone(), torch.Generator().manual_seed(zlib.crc32(f"label noise, {seed}".encode()))
     wrong = torch.randperm(len(y), generator=generator)[: round(share * len(y))]

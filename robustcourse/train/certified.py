@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from robustcourse.attacks import PGD
 from robustcourse.certify import ibp
 from robustcourse.certify.bounds import Net
-from robustcourse.checks import check_untargeted, evaluating
+from robustcourse.checks import check_share, check_untargeted, evaluating
 from robustcourse.threats import Threat
 from robustcourse.train.objectives import Objective, search
 
@@ -93,7 +93,7 @@ class IBP(CertifiedTraining):
     kappa: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_share("kappa", self.kappa)
+        check_share("kappa", self.kappa)
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, grown: float) -> Tensor:
         return _mixed(1 - (1 - self.kappa) * grown, model, x, x, y, shrunk(self.threat, grown))
@@ -121,8 +121,8 @@ class CrownIBP(CertifiedTraining):
     beta: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_share("kappa", self.kappa)
-        _check_share("beta", self.beta)
+        check_share("kappa", self.kappa)
+        check_share("beta", self.beta)
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, grown: float) -> Tensor:
         kappa, beta = (1 - (1 - end) * grown for end in (self.kappa, self.beta))
@@ -151,7 +151,7 @@ class SABR(CertifiedTraining):
 
     def __post_init__(self) -> None:
         check_untargeted(self.attack)
-        _check_share("size", self.size)
+        check_share("size", self.size)
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, grown: float) -> Tensor:
         centre = _worst(model, x, y, self.attack, (1 - self.size) * grown)
@@ -180,7 +180,7 @@ class MTLIBP(CertifiedTraining):
 
     def __post_init__(self) -> None:
         check_untargeted(self.attack)
-        _check_share("alpha", self.alpha)
+        check_share("alpha", self.alpha)
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, grown: float) -> Tensor:
         bad = _worst(model, x, y, self.attack, grown)
@@ -227,8 +227,3 @@ def _margins(model: nn.Module, x: Tensor, y: Tensor, threat: Threat, beta: float
         return ibp(model, x, y, threat)
     net = Net(model, x, y, threat, tight=False)
     return (1 - beta) * net.box_margins(y) + beta * net.lowest(net.differences(y))
-
-
-def _check_share(name: str, number: float) -> None:
-    if not 0 <= number <= 1:
-        raise ValueError(f"{name} must be in [0, 1], got {number}")

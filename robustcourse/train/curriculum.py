@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from robustcourse.checks import check_nonnegative
+from robustcourse.checks import check_nonnegative, check_share
 from robustcourse.train.objectives import Objective
 
 
@@ -33,8 +33,7 @@ class Curriculum:
 
     def __post_init__(self) -> None:
         check_nonnegative("eps", self.eps)
-        if not 0 <= self.warm_up <= 1:
-            raise ValueError(f"warm_up must be in [0, 1], got {self.warm_up}")
+        check_share("warm_up", self.warm_up)
 
     def at(self, progress: float) -> Objective:
         """The objective for the epoch that begins when this share of training is over."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcourse.attacks import PGD
-from robustcourse.checks import check_model, check_untargeted
+from robustcourse.checks import check_model, check_share, check_untargeted
 from robustcourse.train.objectives import Network, Robust, search
 from robustcourse.train.trades import divergence
 
@@ -108,5 +108,4 @@ def asked(teacher: nn.Module, x: Tensor) -> Tensor:
 def _check(attack: PGD, teacher: nn.Module, weight: float) -> None:
     check_untargeted(attack)
     check_model(teacher)
-    if not 0 <= weight <= 1:
-        raise ValueError(f"weight must be in [0, 1], got {weight}")
+    check_share("weight", weight)

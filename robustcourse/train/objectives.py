@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustcourse.attacks import Attack
-from robustcourse.checks import check_images, check_untargeted, evaluating, frozen
+from robustcourse.checks import check_images, check_share, check_untargeted, evaluating, frozen
 
 Network = Callable[[Tensor], Tensor]  # a model, or a model with other weights
 
@@ -76,8 +76,7 @@ class AdversarialTraining(Robust):
 
     def __post_init__(self) -> None:
         check_untargeted(self.attack)
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"weight must be in [0, 1], got {self.weight}")
+        check_share("weight", self.weight)
 
     def worst(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return search(self.attack, model, x, y) if self.weight else x
