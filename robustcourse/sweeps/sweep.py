@@ -1,0 +1,328 @@
+"""A sweep: one network for each combination of width, depth, label noise, penalty, number of examples and seed.
+
+Members are trained many at once, in chunks that fit in memory. The chunks go through joblib, so that
+`joblib.parallel_config` spreads them over processes or a cluster. With a folder, each finished member lies in a file of
+its own, and a sweep that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import groupby, pairwise, product
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from tqdm.std import tqdm
+
+from robustcourse.checks import check_nonnegative, check_share
+from robustcourse.data import Dataset, label_noise
+from robustcourse.evaluate.estimate import Estimate
+from robustcourse.models import mlp
+from robustcourse.sweeps.store import CURVES, Record, Store, read
+from robustcourse.sweeps.together import fit_together
+from robustcourse.train.objectives import Objective, Standard
+from robustcourse.train.schedules import Schedule, constant
+
+# The threads of a process share one stream of random numbers, so one of them trains at a time.
+_alone = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a sweep, `mlp(data, width, depth, seed)`, and what it learns from.
+
+    Args:
+        width: units of each hidden layer, ≥ 1.
+        depth: hidden layers, ≥ 0.
+        noise: share of wrong labels, in [0, 1], as `label_noise` makes them.
+        penalty: λ ≥ 0 in the penalty λ/2 ‖θ‖².
+        examples: the first so many of the training examples; all of them if None.
+        seed: of the initial weights, of the label noise, of the batches and of what the method draws.
+
+    Raises:
+        TypeError: width, depth, examples or seed is no int.
+        ValueError: a number out of range.
+    """
+
+    width: int
+    depth: int = 1
+    noise: float = 0.0
+    penalty: float = 0.0
+    examples: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "examples", "seed"):
+            number = getattr(self, name)
+            if not isinstance(number, int) and (name, number) != ("examples", None):
+                raise TypeError(f"{name} must be an int, got {type(number).__name__}")
+        if self.width < 1 or self.depth < 0:
+            raise ValueError(f"width must be >= 1 and depth >= 0, got width={self.width}, depth={self.depth}")
+        check_share("noise", self.noise)
+        check_nonnegative("penalty", self.penalty)
+
+    def __str__(self) -> str:
+        return ",".join(f"{f.name}={str(getattr(self, f.name)).removesuffix('.0')}" for f in fields(self))
+
+
+def grid(**settings: ArrayLike | None) -> list[Member]:
+    """Members for all combinations: `grid(width=(2, 4), noise=0.2, seed=range(5))` are ten, the last name fastest.
+
+    Args:
+        settings: fields of `Member`, each one value or many.
+
+    Raises:
+        TypeError, ValueError: as for `Member`.
+    """
+    values = [np.ravel(np.asarray(value, dtype=object)).tolist() for value in settings.values()]
+    return [Member(**dict(zip(settings, combination, strict=True))) for combination in product(*values)]
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What became of M members, at T moments of their training, on N test examples.
+
+    Args:
+        members: in the order in which they were asked for.
+        moments: (T,) steps that were over.
+        loss: (M, T) as in `Curve`.
+        fitted: (M, T) share of the training labels that are met, wrong ones included.
+        hits: (M, T, N) booleans, which test examples were read right.
+        retired: the moment at which a member was done, or None.
+        data: as it was given, without label noise.
+        records: where the weights are: in memory or in files.
+    """
+
+    members: list[Member]
+    moments: Tensor
+    loss: Tensor
+    fitted: Tensor
+    hits: Tensor
+    retired: list[int | None]
+    data: Dataset
+    records: list[Record | Path] = field(repr=False)
+
+    def where(self, **settings: float | None) -> Sweep:
+        """The members with these settings, as in `where(width=10, noise=0.2)`.
+
+        Raises:
+            ValueError: a name is no setting, or no member has these.
+        """
+        names = [f.name for f in fields(Member)]
+        if unknown := [name for name in settings if name not in names]:
+            raise ValueError(f"settings must be among {', '.join(names)}, got {', '.join(unknown)}")
+        found = [m for m, member in enumerate(self.members) if settings.items() <= vars(member).items()]
+        if not found:
+            have = "; ".join(f"{name} {sorted({getattr(m, name) for m in self.members})}" for name in settings)
+            raise ValueError(f"no member has {settings}; there are {have}")
+        return replace(
+            self,
+            loss=self.loss[found],
+            fitted=self.fitted[found],
+            hits=self.hits[found],
+            **{name: [getattr(self, name)[m] for m in found] for name in ("members", "retired", "records")},
+        )
+
+    def error(self, moment: int | None = None) -> Estimate:
+        """Test error of members that differ in nothing but their seed, at a moment, or at the end if None.
+
+        Raises:
+            ValueError: the members differ in more, are fewer than two, or were not looked at then.
+        """
+        if len({replace(member, seed=0) for member in self.members}) > 1:
+            raise ValueError("members must differ in nothing but their seed; choose some with where(...)")
+        moments = self.moments.tolist()
+        if moment is not None and moment not in moments:
+            raise ValueError(f"moment must be one of {moments}, got {moment}")
+        return Estimate.over_seeds(~self.hits[:, -1 if moment is None else moments.index(moment)].numpy())
+
+    def models(self) -> list[nn.Sequential]:
+        """The members as networks at the end of training, in evaluation mode, on the data's device: fresh copies."""
+        models = [mlp(self.data, member.width, member.depth) for member in self.members]
+        for model, record in zip(models, self.records, strict=True):
+            weights = read(record) if isinstance(record, Path) else record
+            model.load_state_dict({name: weights[f"weights/{name}"] for name in model.state_dict()})
+        return models
+
+
+def sweep(
+    members: Sequence[Member],
+    data: Dataset,
+    objective: Objective | None = None,
+    *,
+    steps: int,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-2,
+    schedule: Schedule = constant,
+    retire: float | None = 1e-2,
+    moments: Sequence[int] | None = None,
+    folder: str | Path | None = None,
+    memory: float = 2**30,
+) -> Sweep:
+    """Train all members, and keep what was seen on the way.
+
+    Each ends as it would alone, within rounding, however the members are cut into chunks and wherever these run: in
+    this process, or where `with joblib.parallel_config(backend=…, n_jobs=…)` says. Workers use one thread each; give
+    each a process of its own, for the threads of one process wait for each other.
+
+    Args:
+        members: as `grid` makes them, all different.
+        data: members learn from the first examples of its training part, and are tested on its test part.
+        objective, steps, batch_size, learning_rate, schedule, retire, moments: as for `fit_together`.
+        folder: for one safetensors file a member, and `sweep.json` with what all of them share. All workers must see
+            this folder. Members that lie there are not trained again, and later calls may add some. None: results stay
+            in memory.
+        memory: bytes that training may take in each worker, beyond what Python, torch and the data take. Members
+            are cut into chunks by their `footprint`. An interruption costs the chunks that were being trained, so a
+            smaller memory loses less; a larger one is faster.
+
+    Raises:
+        TypeError: an argument of another type.
+        ValueError: before anything is trained: two equal members, a number out of range, a member that alone needs more
+            than `memory`, a folder of a sweep with other settings, a file that is cut off.
+        OSError: a member could not be stored, as on a full disk. Those before it are, and the same call goes on there.
+        FloatingPointError: a member diverged.
+    """
+    members = _checked(members, data)
+    sizes = {member: footprint(member, data, objective, batch_size) for member in members}
+    for member, size in sizes.items():
+        if size > memory:
+            raise ValueError(f"memory must hold each member, but {member} alone needs {size:.3g} bytes, got {memory:.3g}")
+    settings: dict[str, Any] = {
+        "objective": objective or Standard(),
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "retire": retire,
+        "moments": None if moments is None else list(moments),
+    }
+    store = None if folder is None else Store(folder, data=_fingerprint(data), **settings)
+    left = [member for member in members if store is None or not store.has(member)]
+
+    workers = joblib.effective_n_jobs(None)
+    cut = list(chunks(left, sizes, memory, workers))
+    results = joblib.Parallel()(
+        joblib.delayed(_train)(chunk, _first(data, chunk[0].examples), settings, store, workers > 1)
+        for chunk in tqdm(cut, desc="sweep", unit="chunk", leave=False)
+    )
+    if store is None:
+        trained = dict(zip(sum(cut, []), sum(results, []), strict=True))
+        records = [trained[member] for member in members]
+    else:
+        records = [store.read(member, CURVES) for member in members]
+    loss, fitted, hits, retired = (torch.stack([record[name] for record in records]) for name in CURVES[1:])
+    return Sweep(
+        members=members,
+        moments=records[0]["moments"],
+        loss=loss,
+        fitted=fitted,
+        hits=hits,
+        retired=[None if moment < 0 else moment for moment in retired.tolist()],
+        data=data,
+        records=[store.path(member) for member in members] if store else records,
+    )
+
+
+def footprint(member: Member, data: Dataset, objective: Objective | None = None, batch_size: int | None = None) -> int:
+    """About how many bytes the training of a member takes at most, in a chunk.
+
+    Weights are there seven times: the network's own, the ensemble's, gradients and two moments of Adam, and these and
+    the weights once more for a moment when some members retire. Each example in a batch takes
+    """
+    return 0
+
+
+def chunks(
+    members: Sequence[Member], sizes: Mapping[Member, int], memory: float, workers: int
+) -> Iterator[list[Member]]:
+    """Members that can be trained together, those of like size beside each other.
+
+    Args:
+        members: each with its number of examples.
+        sizes: their footprints, each at most `memory`.
+        memory: that all footprints in a chunk stay within.
+        workers: there are at least as many chunks, if there are as many members.
+
+    Yields:
+        Members with one number of examples. Among these, footprints add up to about the same in each chunk.
+    """
+    total = sum(sizes[member] for member in members)
+    ordered = sorted(members, key=lambda m: (m.examples, m.depth, m.width), reverse=True)
+    for _, group in groupby(ordered, key=lambda m: m.examples):
+        alike = list(group)
+        size = np.array([sizes[member] for member in alike], dtype=float)
+        middle = (size.cumsum() - size / 2) / size.sum()  # where each lies if they stand in a row of length 1
+        count = least = min(len(alike), math.ceil(workers * size.sum() / total))
+        place = (count * middle).astype(int)
+        while np.bincount(place, size).max() > memory or len(np.unique(place)) < least:
+            count += 1 + count // 8
+            place = (count * middle).astype(int)
+        ends = [0, *(np.flatnonzero(np.diff(place)) + 1), len(alike)]
+        yield from (alike[start:end] for start, end in pairwise(ends))
+
+
+def _checked(members: Sequence[Member], data: Dataset) -> list[Member]:
+    """The members, each with its number of examples."""
+    if not members:
+        raise ValueError("members must hold at least one member, got none")
+    n = len(data.train)
+    members = [replace(member, examples=n if member.examples is None else member.examples) for member in members]
+    for member in members:
+        if not data.classes <= (member.examples or 0) <= n:
+            raise ValueError(f"examples must be in {data.classes} … {n}, classes to training examples, got {member}")
+    if twice := [member for member, count in Counter(members).items() if count > 1]:
+        raise ValueError(f"members must all be different, but {twice[0]} is there more than once")
+    return members
+
+
+def _first(data: Dataset, examples: int | None) -> Dataset:
+    """The data with the first training examples only: a copy, for a slice would take all of them to each worker."""
+    return replace(data, train=data.train[torch.arange(examples)])  # type: ignore[arg-type]
+
+
+def _train(
+    members: list[Member], data: Dataset, settings: dict[str, Any], store: Store | None, worker: bool
+) -> list[Record]:
+    """Train a chunk and store it; the records if there is no store."""
+    with _alone:
+        # A chunk comes again if its worker was lost, perhaps after it had stored some members.
+        members = [member for member in members if store is None or not store.has(member)]
+        if not members:
+            return []
+        noisy = [label_noise(data, member.noise, member.seed) for member in members]
+        models = [mlp(data, member.width, member.depth, member.seed) for member in members]
+        seen = fit_together(
+            models,
+            noisy,
+            **settings,
+            penalty=[member.penalty for member in members],
+            seeds=[member.seed for member in members],
+        )
+    records = []
+    for member, model, curve in zip(members, models, seen, strict=True):
+        record = {name: getattr(curve, name) for name in CURVES}
+        record["retired"] = torch.tensor(-1 if curve.retired is None else curve.retired)
+        record |= {f"weights/{name}": weight.detach().cpu() for name, weight in model.state_dict().items()}
+        if store is None: records.append(record)
+        else:
+            store.write(member, record)
+    return records
+
+
+def _fingerprint(data: Dataset) -> str:
+    images, labels = (
+        zlib.crc32(test.cpu().numpy().tobytes(), zlib.crc32(train.cpu().numpy().tobytes()))
+        for train, test in ((data.train.x, data.test.x), (data.train.y, data.test.y))
+    )
+    return f"{data} with images {images:08x} and labels {labels:08x}"
