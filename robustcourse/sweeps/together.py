@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm.std import trange
 
 from robustcourse.attacks import Attack
-from robustcourse.checks import check_nonnegative
+from robustcourse.checks import check_labels, check_nonnegative
 from robustcourse.data import Dataset, Split
 from robustcourse.runtime import seeded
 from robustcourse.sweeps.ensemble import Ensemble
@@ -290,6 +290,7 @@ def _check(
     if (retire := more["retire"]) is not None:
         check_nonnegative("retire", retire)
     for m, one in enumerate(sets):
+        check_labels(one.train.y, one.train.x, one.classes)
         if one.train.x.shape != sets[0].train.x.shape or one.test.x is not sets[0].test.x:
             raise ValueError(
                 "data must have as many training examples for each model and the same test part, "
