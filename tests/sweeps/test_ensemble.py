@@ -123,6 +123,6 @@ def test_an_attack_that_lets_points_go_is_found_out():
     y = ensemble.each(X).argmax(1).flatten()
     with (
         ensemble.rows(X, [torch.Generator().manual_seed(m) for m in range(2)]) as rows,
-        pytest.raises(ValueError, match="needs 7 rows for each, got .* let points go"),
+        pytest.raises(ValueError, match=r"needs 7 rows for each, got .* let points go"),
     ):
         attack(ensemble, rows, y)
