@@ -45,12 +45,12 @@ class Store:
         """The file of a member."""
         return self.folder / f"{member}.safetensors"
 
-    def write(self, member: object, record: Record) -> None:
-        """Store a member.
+    def has(self, member: object) -> bool:
+        """Whether a member is stored; an error if its file is no good."""
+        return self.path(member).exists() and bool(self.read(member, CURVES))
 
-        Raises:
-            OSError: it could not be written.
-        """
+    def write(self, member: object, record: Record) -> None:
+        """Store a member; an OSError if it cannot be written."""
         try:
             if not self._facts.exists():
                 with replacing(self._facts) as file:
@@ -65,11 +65,7 @@ class Store:
             ) from error
 
     def read(self, member: object, names: Iterable[str] | None = None) -> Record:
-        """What was stored of a member, all of it or what these names say.
-
-        Raises:
-            ValueError: its file is cut off, or is no member's.
-        """
+        """What is stored of a member, all of it or these tensors; a ValueError if its file is cut off or foreign."""
         return read(self.path(member), names)
 
 

@@ -11,8 +11,8 @@ import math
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import groupby, pairwise, product
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from tqdm.std import tqdm
 
@@ -28,11 +27,13 @@ from robustcourse.checks import check_nonnegative, check_share
 from robustcourse.data import Dataset, label_noise
 from robustcourse.evaluate.estimate import Estimate
 from robustcourse.models import mlp
+from robustcourse.sweeps.ensemble import ROUND
 from robustcourse.sweeps.store import CURVES, Record, Store, read
-from robustcourse.sweeps.together import fit_together
+from robustcourse.sweeps.together import Curve, fit_together
 from robustcourse.train.objectives import Objective, Standard
 from robustcourse.train.schedules import Schedule, constant
 
+LOOK = 1024  # test examples that `fit_together` looks at together
 # The threads of a process share one stream of random numbers, so one of them trains at a time.
 _alone = threading.Lock()
 
@@ -75,7 +76,7 @@ class Member:
         return ",".join(f"{f.name}={str(getattr(self, f.name)).removesuffix('.0')}" for f in fields(self))
 
 
-def grid(**settings: ArrayLike | None) -> list[Member]:
+def grid(**settings: Any) -> list[Member]:
     """Members for all combinations: `grid(width=(2, 4), noise=0.2, seed=range(5))` are ten, the last name fastest.
 
     Args:
@@ -84,7 +85,7 @@ def grid(**settings: ArrayLike | None) -> list[Member]:
     Raises:
         TypeError, ValueError: as for `Member`.
     """
-    values = [np.ravel(np.asarray(value, dtype=object)).tolist() for value in settings.values()]
+    values = [np.ravel(value).tolist() for value in settings.values()]  # numbers of Python, not of numpy
     return [Member(**dict(zip(settings, combination, strict=True))) for combination in product(*values)]
 
 
@@ -100,7 +101,7 @@ class Sweep:
         hits: (M, T, N) booleans, which test examples were read right.
         retired: the moment at which a member was done, or None.
         data: as it was given, without label noise.
-        records: where the weights are: in memory or in files.
+        weights: of each member, or the file where they are.
     """
 
     members: list[Member]
@@ -110,7 +111,7 @@ class Sweep:
     hits: Tensor
     retired: list[int | None]
     data: Dataset
-    records: list[Record | Path] = field(repr=False)
+    weights: Sequence[Record | Path]
 
     def where(self, **settings: float | None) -> Sweep:
         """The members with these settings, as in `where(width=10, noise=0.2)`.
@@ -127,10 +128,12 @@ class Sweep:
             raise ValueError(f"no member has {settings}; there are {have}")
         return replace(
             self,
+            members=[self.members[m] for m in found],
             loss=self.loss[found],
             fitted=self.fitted[found],
             hits=self.hits[found],
-            **{name: [getattr(self, name)[m] for m in found] for name in ("members", "retired", "records")},
+            retired=[self.retired[m] for m in found],
+            weights=[self.weights[m] for m in found],
         )
 
     def error(self, moment: int | None = None) -> Estimate:
@@ -149,10 +152,14 @@ class Sweep:
     def models(self) -> list[nn.Sequential]:
         """The members as networks at the end of training, in evaluation mode, on the data's device: fresh copies."""
         models = [mlp(self.data, member.width, member.depth) for member in self.members]
-        for model, record in zip(models, self.records, strict=True):
-            weights = read(record) if isinstance(record, Path) else record
-            model.load_state_dict({name: weights[f"weights/{name}"] for name in model.state_dict()})
+        for model, weights in zip(models, self.weights, strict=True):
+            record = read(weights) if isinstance(weights, Path) else weights
+            model.load_state_dict({name: record[f"weights/{name}"] for name in model.state_dict()})
         return models
+
+    def __repr__(self) -> str:
+        count, seen, tests = self.hits.shape
+        return f"Sweep({count} members, {seen} moments up to step {self.moments[-1]}, {tests} test examples)"
 
 
 def sweep(
@@ -197,7 +204,7 @@ def sweep(
     sizes = {member: footprint(member, data, objective, batch_size) for member in members}
     for member, size in sizes.items():
         if size > memory:
-            raise ValueError(f"memory must hold each member, but {member} alone needs {size:.3g} bytes, got {memory:.3g}")
+            raise ValueError(f"memory must hold each member, but {member} needs {size:.3g} bytes, got {memory:.3g}")
     settings: dict[str, Any] = {
         "objective": objective or Standard(),
         "steps": steps,
@@ -207,69 +214,70 @@ def sweep(
         "retire": retire,
         "moments": None if moments is None else list(moments),
     }
-    store = None if folder is None else Store(folder, data=_fingerprint(data), **settings)
+    store = None if folder is None else Store(folder, data=data, **_fingerprints(data), **settings)
     left = [member for member in members if store is None or not store.has(member)]
 
     workers = joblib.effective_n_jobs(None)
-    cut = list(chunks(left, sizes, memory, workers))
+    threads = 1 if workers > 1 else torch.get_num_threads()
+    cut = chunks(left, sizes, memory, workers)
     results = joblib.Parallel()(
-        joblib.delayed(_train)(chunk, _first(data, chunk[0].examples), settings, store, workers > 1)
+        joblib.delayed(_train)(chunk, _first(data, chunk[0].examples), settings, store, threads)
         for chunk in tqdm(cut, desc="sweep", unit="chunk", leave=False)
     )
+    weights: Sequence[Record | Path]
     if store is None:
-        trained = dict(zip(sum(cut, []), sum(results, []), strict=True))
+        trained = {member: record for result in results for member, record in result.items()}
         records = [trained[member] for member in members]
+        weights = [{name: t for name, t in record.items() if name not in CURVES} for record in records]
     else:
+        if lost := [member for member in left if not store.path(member).exists()]:
+            raise FileNotFoundError(f"{lost[0]} was trained, but is not in {store.folder}; all workers must see it")
         records = [store.read(member, CURVES) for member in members]
-    loss, fitted, hits, retired = (torch.stack([record[name] for record in records]) for name in CURVES[1:])
-    return Sweep(
-        members=members,
-        moments=records[0]["moments"],
-        loss=loss,
-        fitted=fitted,
-        hits=hits,
-        retired=[None if moment < 0 else moment for moment in retired.tolist()],
-        data=data,
-        records=[store.path(member) for member in members] if store else records,
-    )
+        weights = [store.path(member) for member in members]
+    curves = {name: torch.stack([record[name] for record in records]) for name in CURVES}
+    retired = [None if moment < 0 else moment for moment in curves.pop("retired").tolist()]
+    return Sweep(members, curves.pop("moments")[0], **curves, retired=retired, data=data, weights=weights)
 
 
 def footprint(member: Member, data: Dataset, objective: Objective | None = None, batch_size: int | None = None) -> int:
-    """About how many bytes the training of a member takes at most, in a chunk.
+    """About how many bytes a member takes in training at most, as one of many.
 
-    Weights are there seven times: the network's own, the ensemble's, gradients and two moments of Adam, and these and
-    the weights once more for a moment when some members retire. Each example in a batch takes
+    Eight copies of its weights: its own, those in the ensemble, their gradients, two moments of Adam, and for an
+    instant the weights and moments of those that stay when others retire. Then what is kept of each example in a batch,
+    or of each test example that is looked at. The factors are measured ones, for float32 and an attack like PGD.
     """
-    return 0
+    pixels, width = math.prod(data.shape), -(-member.width // ROUND) * ROUND
+    sizes = [pixels, *[width] * member.depth, data.classes]
+    weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
+    hidden, examples = width * member.depth, member.examples or len(data.train)
+    batch, look = min(batch_size or examples, examples), min(len(data.test), LOOK)
+    if isinstance(objective or Standard(), Standard):  # which takes all images from where they lie
+        row = 4 * (pixels * (batch < examples) + hidden + data.classes)
+    else:
+        row = 10 * pixels + 6 * hidden + 16 * data.classes
+    return 4 * (8 * weights + max(batch * row, look * 2 * (hidden + data.classes)))
 
 
-def chunks(
-    members: Sequence[Member], sizes: Mapping[Member, int], memory: float, workers: int
-) -> Iterator[list[Member]]:
-    """Members that can be trained together, those of like size beside each other.
+def chunks(members: Sequence[Member], sizes: Mapping[Member, int], memory: float, workers: int) -> list[list[Member]]:
+    """Members that can be trained together, in parts of about the same size, the large members first.
 
     Args:
-        members: each with its number of examples.
+        members: each with its number of examples, which is the same within a chunk.
         sizes: their footprints, each at most `memory`.
-        memory: that all footprints in a chunk stay within.
-        workers: there are at least as many chunks, if there are as many members.
-
-    Yields:
-        Members with one number of examples. Among these, footprints add up to about the same in each chunk.
+        memory: that the footprints in a chunk add up to, at most.
+        workers: there are as many chunks at least, or one for each member.
     """
-    total = sum(sizes[member] for member in members)
-    ordered = sorted(members, key=lambda m: (m.examples, m.depth, m.width), reverse=True)
-    for _, group in groupby(ordered, key=lambda m: m.examples):
-        alike = list(group)
-        size = np.array([sizes[member] for member in alike], dtype=float)
-        middle = (size.cumsum() - size / 2) / size.sum()  # where each lies if they stand in a row of length 1
-        count = least = min(len(alike), math.ceil(workers * size.sum() / total))
-        place = (count * middle).astype(int)
-        while np.bincount(place, size).max() > memory or len(np.unique(place)) < least:
-            count += 1 + count // 8
-            place = (count * middle).astype(int)
-        ends = [0, *(np.flatnonzero(np.diff(place)) + 1), len(alike)]
-        yield from (alike[start:end] for start, end in pairwise(ends))
+    ordered = sorted(members, key=lambda m: (m.examples or 0, m.depth, m.width), reverse=True)
+    size = np.array([sizes[member] for member in ordered])
+    middle = (size.cumsum() - size / 2) / size.sum()  # where each lies when they stand in a row of length 1
+    parts = workers
+    while True:
+        row = zip(ordered, (parts * middle).astype(int), strict=True)
+        cut = [[m for m, _ in chunk] for _, chunk in groupby(row, key=lambda at: (at[0].examples, at[1]))]
+        fits = all(sum(sizes[member] for member in chunk) <= memory for chunk in cut)
+        if fits and len(cut) >= min(workers, len(members)):
+            return cut
+        parts += 1 + parts // 8
 
 
 def _checked(members: Sequence[Member], data: Dataset) -> list[Member]:
@@ -280,9 +288,10 @@ def _checked(members: Sequence[Member], data: Dataset) -> list[Member]:
     members = [replace(member, examples=n if member.examples is None else member.examples) for member in members]
     for member in members:
         if not data.classes <= (member.examples or 0) <= n:
-            raise ValueError(f"examples must be in {data.classes} … {n}, classes to training examples, got {member}")
-    if twice := [member for member, count in Counter(members).items() if count > 1]:
-        raise ValueError(f"members must all be different, but {twice[0]} is there more than once")
+            raise ValueError(f"examples must be in {data.classes} … {n} with {data}, got {member.examples}")
+    ((member, count),) = Counter(members).most_common(1)
+    if count > 1:
+        raise ValueError(f"members must all be different, but {member} is there {count} times")
     return members
 
 
@@ -292,37 +301,48 @@ def _first(data: Dataset, examples: int | None) -> Dataset:
 
 
 def _train(
-    members: list[Member], data: Dataset, settings: dict[str, Any], store: Store | None, worker: bool
-) -> list[Record]:
-    """Train a chunk and store it; the records if there is no store."""
+    members: list[Member], data: Dataset, settings: dict[str, Any], store: Store | None, threads: int
+) -> dict[Member, Record]:
+    """Train a chunk and store it; without a store, return it."""
     with _alone:
         # A chunk comes again if its worker was lost, perhaps after it had stored some members.
         members = [member for member in members if store is None or not store.has(member)]
         if not members:
-            return []
-        noisy = [label_noise(data, member.noise, member.seed) for member in members]
+            return {}
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
         models = [mlp(data, member.width, member.depth, member.seed) for member in members]
-        seen = fit_together(
-            models,
-            noisy,
-            **settings,
-            penalty=[member.penalty for member in members],
-            seeds=[member.seed for member in members],
-        )
-    records = []
-    for member, model, curve in zip(members, models, seen, strict=True):
-        record = {name: getattr(curve, name) for name in CURVES}
-        record["retired"] = torch.tensor(-1 if curve.retired is None else curve.retired)
-        record |= {f"weights/{name}": weight.detach().cpu() for name, weight in model.state_dict().items()}
-        if store is None: records.append(record)
-        else:
-            store.write(member, record)
-    return records
+        try:
+            curves = fit_together(
+                models,
+                [label_noise(data, member.noise, member.seed) for member in members],
+                **settings,
+                penalty=[member.penalty for member in members],
+                seeds=[member.seed for member in members],
+            )
+        except FloatingPointError as error:
+            lost = "; ".join(str(members[m]) for m in getattr(error, "models", []))
+            raise FloatingPointError(f"{error}; these are {lost}") from error
+        finally:
+            torch.set_num_threads(before)
+    records = dict(zip(members, map(_record, models, curves), strict=True))
+    if store is None:
+        return records
+    for member, record in records.items():
+        store.write(member, record)
+    return {}
 
 
-def _fingerprint(data: Dataset) -> str:
-    images, labels = (
-        zlib.crc32(test.cpu().numpy().tobytes(), zlib.crc32(train.cpu().numpy().tobytes()))
-        for train, test in ((data.train.x, data.test.x), (data.train.y, data.test.y))
-    )
-    return f"{data} with images {images:08x} and labels {labels:08x}"
+def _record(model: nn.Module, curve: Curve) -> Record:
+    retired = torch.tensor(-1 if curve.retired is None else curve.retired)
+    record = {name: getattr(curve, name) for name in CURVES} | {"retired": retired}
+    return record | {f"weights/{name}": weight.cpu() for name, weight in model.state_dict().items()}
+
+
+def _fingerprints(data: Dataset) -> dict[str, str]:
+    """Of images and labels: noise in labels leaves all else the same."""
+    parts = {"images": (data.train.x, data.test.x), "labels": (data.train.y, data.test.y)}
+    return {
+        name: f"{zlib.crc32(test.cpu().numpy().tobytes(), zlib.crc32(train.cpu().numpy().tobytes())):08x}"
+        for name, (train, test) in parts.items()
+    }
