@@ -75,8 +75,14 @@ class RandomFeatures(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor, count: int | None = None) -> Tensor:
-        """(B, *shape) with d pixels, in any precision, to (B, count) float64: the first `count`, or all."""
-        x = x.flatten(1).double() - self.center
+        """(B, *shape) to (B, count), the first or all, in the precision of the weights: float64, unless changed.
+
+        Raises:
+            ValueError: images that have not d pixels.
+        """
+        if x[0].numel() != self.weight.shape[1]:
+            raise ValueError(f"x must have {self.weight.shape[1]} pixels an image, got {x[0].numel()}")
+        x = x.flatten(1).to(self.weight.dtype) - self.center
         return math.sqrt(2) * KINDS[self.kind](torch.addmm(self.phase[:count], x, self.weight[:count].mT))
 
 
@@ -154,8 +160,9 @@ def every_width(
         ValueError: a wrong shape, a value that is not finite, widths that do not grow from 1 to P, a negative penalty.
     """
     check_problem(features, targets, test_features)
+    widths = list(widths)
     if not widths or any(b <= a for a, b in pairwise([0, *widths])) or widths[-1] > features.shape[1]:
-        raise ValueError(f"widths must grow, from at least 1 to at most {features.shape[1]}, got {list(widths)}")
+        raise ValueError(f"widths must grow, from at least 1 to at most {features.shape[1]}, got {widths}")
     penalties = [penalty] * len(widths) if isinstance(penalty, (int, float)) else list(penalty)
     if len(penalties) != len(widths):
         raise ValueError(f"penalty must be one number, or one for each of {len(widths)} widths, got {len(penalties)}")
@@ -165,20 +172,23 @@ def every_width(
 
     # The first columns of a QR decomposition are that of the first columns. With the targets as the last ones, none of
     # the large orthogonal matrix is needed.
-    most = max((p for p, each in zip(widths, penalties, strict=True) if p <= n and not each), default=0)
+    most = max((p for p in widths if p <= n), default=0)
     triangle = torch.linalg.qr(torch.cat([features[:, :most], targets], 1), mode="r").R
     table = features.new_zeros(len(widths), k, widths[-1])  # the weights of all widths, zero where a model has no more
     gram, start = features.new_zeros(n, n), 0
     for row, p, each in zip(table, widths, penalties, strict=True):
-        new, start = features[:, start:p], p
+        first, new, start = features[:, :p], features[:, start:p], p
         gram.addmm_(new, new.mT)
-        root = triangle[:p, :p] if p <= most and not each else _root(gram, features[:, :p], each)
-        if _spread(root) < 1e-10:
-            row[:, :p] = ridge(features[:, :p], targets, each).mT
-        elif p <= most and not each:
-            row[:, :p] = torch.linalg.solve_triangular(root, triangle[:p, most:], upper=True).mT
+        if p <= n:
+            root, right = _damped(triangle[:p, :p], triangle[:p, most:], each)
         else:
-            row[:, :p] = torch.cholesky_solve(targets, root).mT @ features[:, :p]
+            root, right = _root(gram, first, each), targets
+        if not _invertible(root, 1e-10):
+            row[:, :p] = ridge(first, targets, each).mT
+        elif p <= n:
+            row[:, :p] = torch.linalg.solve_triangular(root, right, upper=True).mT
+        else:
+            row[:, :p] = torch.cholesky_solve(right, root).mT @ first
 
     predictions = features.new_zeros(len(widths) * k, m)
     for i, (a, b) in enumerate(pairwise([0, *widths])):  # each feature is read once, for all models that have it
@@ -200,31 +210,43 @@ def every_penalty(features: Tensor, targets: Tensor, test_features: Tensor, pena
     for penalty in penalties:
         check_nonnegative("penalty", penalty)
     u, s, vh = decompose(features)
-    shrink = s / (s**2 + torch.tensor(penalties).to(s)[:, None])
+    shrink = s / (s**2 + torch.tensor(penalties, dtype=s.dtype, device=s.device)[:, None])
     weights = (shrink[:, None] * (targets.mT @ u)) @ vh
     return Path((weights @ test_features.mT).mT, list(weights.mT))
 
 
 def check_problem(features: Tensor, targets: Tensor, test_features: Tensor) -> None:
     """Demand matrices with as many rows, or columns, as each other."""
-    check_regression(features, targets)
+    check_regression(features, targets, ("features", "targets"))
     check_matrix("targets", targets)
     check_matrix("test_features", test_features)
     if test_features.shape[1] != features.shape[1]:
-        raise ValueError(f"test_features must have {features.shape[1]} columns, got {test_features.shape[1]}")
+        raise ValueError(
+            f"test_features must have {features.shape[1]} columns, as features, got {test_features.shape[1]}"
+        )
+
+
+def _damped(triangle: Tensor, right: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """The triangle and the right side of the equations that a penalty makes of others: it is worth p examples more."""
+    if not penalty:
+        return triangle, right
+    p = len(triangle)
+    more = torch.cat([penalty**0.5 * torch.eye(p).to(triangle), torch.zeros_like(right)], 1)
+    r = torch.linalg.qr(torch.cat([torch.cat([triangle, right], 1), more]), mode="r").R
+    return r[:p, :p], r[:p, p:]
 
 
 def _root(gram: Tensor, features: Tensor, penalty: float) -> Tensor:
     """A lower triangle L with L Lᵀ = features featuresᵀ + λ."""
-    eye = penalty * torch.eye(len(gram)).to(gram)
-    root, failed = torch.linalg.cholesky_ex(gram + eye)
-    if failed or _spread(root) < 1e-2:
+    eye = torch.eye(len(gram)).to(gram)
+    root, failed = torch.linalg.cholesky_ex(gram + penalty * eye)
+    if failed or not _invertible(root, 1e-2):
         # Just beyond p = n the products have lost too many digits. The features themselves have not.
-        root = torch.linalg.qr(torch.cat([features.mT, eye / max(penalty, 1e-300) ** 0.5]), mode="r").R.mT
+        root = torch.linalg.qr(torch.cat([features.mT, penalty**0.5 * eye]), mode="r").R.mT
     return root
 
 
-def _spread(root: Tensor) -> float:
-    """How the smallest number on the diagonal compares to the largest: near 0 if a triangle can hardly be inverted."""
-    diagonal = root.diagonal().abs()
-    return float(diagonal.min() / diagonal.max())
+def _invertible(triangle: Tensor, least: float) -> bool:
+    """Whether the smallest number on the diagonal is more than this share of the largest."""
+    diagonal = triangle.diagonal().abs()
+    return bool(diagonal.min() > least * diagonal.max())

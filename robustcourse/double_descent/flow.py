@@ -52,6 +52,28 @@ class TwoScale:
         for name in ("fast_signal", "slow_signal", "noise"):
             check_nonnegative(name, getattr(self, name))
 
+    @property
+    def spread(self) -> Tensor:
+        """(d,) standard deviation of each of the d = fast + slow inputs."""
+        return torch.tensor([1.0] * self.fast + [self.scale] * self.slow).double()
+
+    def sample(self, draws: int = 50, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Data from several tasks, each with another β: x (draws, n, d), y (draws, n) and β (draws, d), all float64.
+
+        Raises:
+            ValueError: draws < 1.
+        """
+        if draws < 1:
+            raise ValueError(f"draws must be >= 1, got {draws}")
+        generator = torch.Generator().manual_seed(seed)
+        groups = ((self.fast, self.fast_signal), (self.slow, self.slow_signal))
+        ways = [torch.randn(draws, size, generator=generator).double() for size, _ in groups]
+        beta = torch.cat([v**0.5 * F.normalize(way, dim=1) for way, (_, v) in zip(ways, groups, strict=True)], 1)
+        z = torch.randn(draws, self.examples, self.fast + self.slow, generator=generator).double()
+        chance = torch.randn(draws, self.examples, generator=generator).double()
+        y = (z @ beta[..., None])[..., 0] + self.noise**0.5 * chance
+        return z * self.spread, y, beta / self.spread
+
     def risk(
         self,
         times: Sequence[float] | Tensor,
@@ -67,12 +89,11 @@ class TwoScale:
         its way.
 
         Args:
-            times: t ≥ 0, of any number.
+            times: t ≥ 0, of any number; may be infinite.
             penalty: λ ≥ 0. Enough of it removes the bump, and the second descent, too: slow weights never get large.
-            equal_steps: take steps 1 / scale² as large for slow weights, as if all inputs had standard deviation 1. That
-                removes the bump and keeps what is learned after it.
-            draws: of data, ≥ 1.
-            seed: of all draws.
+            equal_steps: take steps 1 / scale² as large for slow weights, as if all inputs had standard deviation 1.
+                That removes the bump and keeps what is learned after it.
+            draws, seed: as for `sample`.
 
         Returns:
             (draws, T) float64.
@@ -82,21 +103,14 @@ class TwoScale:
         """
         t = torch.as_tensor(times, dtype=torch.float64)
         if t.dim() != 1 or not (t >= 0).all():
-            raise ValueError(f"times must be numbers >= 0, got {t.tolist()}")
+            raise ValueError(f"times must be a list of numbers >= 0, got {t.tolist()}")
         check_nonnegative("penalty", penalty)
-        if draws < 1:
-            raise ValueError(f"draws must be >= 1, got {draws}")
-        generator, n = torch.Generator().manual_seed(seed), self.examples
-
-        def normal(*size: int) -> Tensor:
-            return torch.randn(draws, *size, generator=generator).double()
-
-        groups = ((self.fast, self.fast_signal, 1.0), (self.slow, self.slow_signal, 1.0 if equal_steps else self.scale))
-        z = normal(n, self.fast + self.slow)  # inputs in units in which all have variance 1: there, risk is a distance
-        beta = torch.cat([signal**0.5 * F.normalize(normal(size), dim=1) for size, signal, _ in groups], 1)[..., None]
-        y = z @ beta + self.noise**0.5 * normal(n, 1)
-        unit = torch.cat([torch.full((size, 1), scale).double() for size, _, scale in groups])
-        u, s, vh = torch.linalg.svd(z * unit.mT, full_matrices=False)
-        rate = s[..., None] ** 2 / n + penalty
-        weights = vh.mT @ (s[..., None] / n * (u.mT @ y) * -torch.expm1(-rate * t) / rate)
-        return (unit * weights - beta).square().sum(1)
+        x, y, beta = self.sample(draws, seed)
+        spread = self.spread
+        if equal_steps:
+            x, beta, spread = x / spread, beta * spread, torch.ones_like(spread)
+        u, s, vh = torch.linalg.svd(x, full_matrices=False)
+        rate = (s**2 / self.examples + penalty)[..., None]
+        gone = -torch.expm1(-rate * t) / rate
+        weights = vh.mT @ ((s / self.examples)[..., None] * (u.mT @ y[..., None]) * gone)
+        return (spread[:, None] * (weights - beta[..., None])).square().sum(1)

@@ -112,12 +112,12 @@ def cutoff(x: Tensor, s: Tensor) -> float:
     return float(max(x.shape) * torch.finfo(x.dtype).eps * s.max())
 
 
-def check_regression(x: Tensor, y: Tensor) -> None:
+def check_regression(x: Tensor, y: Tensor, names: tuple[str, str] = ("x", "y")) -> None:
     """Demand a matrix x, and y with as many rows."""
-    check_matrix("x", x)
-    check_matrix("y", y[:, None] if isinstance(y, Tensor) and y.dim() == 1 else y)
+    check_matrix(names[0], x)
+    check_matrix(names[1], y[:, None] if isinstance(y, Tensor) and y.dim() == 1 else y)
     if len(y) != len(x):
-        raise ValueError(f"y must have one row for each of the {len(x)} rows of x, got {len(y)}")
+        raise ValueError(f"{names[1]} must have one row for each of the {len(x)} rows of {names[0]}, got {len(y)}")
 
 
 def check_matrix(name: str, x: Tensor) -> None:
