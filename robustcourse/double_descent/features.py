@@ -209,9 +209,10 @@ def every_penalty(features: Tensor, targets: Tensor, test_features: Tensor, pena
     check_problem(features, targets, test_features)
     for penalty in penalties:
         check_nonnegative("penalty", penalty)
-    u, s, vh = decompose(features)
-    shrink = s / (s**2 + torch.tensor(penalties, dtype=s.dtype, device=s.device)[:, None])
-    weights = (shrink[:, None] * (targets.mT @ u)) @ vh
+    u, s, kept = decompose(features)
+    u, s = u[:, kept], s[kept]
+    shrink = 1 / (s**2 + torch.tensor(penalties, dtype=s.dtype, device=s.device)[:, None])
+    weights = (shrink[:, None] * (targets.mT @ u)) @ (u.mT @ features)
     return Path((weights @ test_features.mT).mT, list(weights.mT))
 
 
