@@ -11,8 +11,6 @@ Sources: Hastie, Montanari, Rosset & Tibshirani 2022 (arXiv:1903.08560); `finite
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -121,9 +119,9 @@ def simulate_risk(
     _check(1.0, signal, noise)
     if draws < 1:
         raise ValueError(f"draws must be >= 1, got {draws}")
-    normal, risks = partial(torch.randn, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), []
+    generator, risks = torch.Generator().manual_seed(seed), []
     for _ in range(draws):
-        x, beta, chance = normal(n, p), normal(p), normal(n)
+        x, beta, chance = (torch.randn(*size, generator=generator).double() for size in ((n, p), (p,), (n,)))
         beta *= signal**0.5 / beta.norm()
         risks.append((ridge(x, x @ beta + noise**0.5 * chance, penalty) - beta).square().sum())
     return torch.stack(risks)

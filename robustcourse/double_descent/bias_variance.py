@@ -5,7 +5,7 @@ predictions are from their mean is the variance; their squares add up to the err
 examples and with the labels that are wrong. It can be told apart if several draws of labels share their examples.
 
 Sources: Geman, Bienenstock & Doursat 1992 (Neural Computation 4); unbiased and at double descent, Yang et al. 2020
-(arXiv:2002.11328); by source of chance, Adlam & Pennington 2020 (arXiv:2011.03395).
+(arXiv:2002.11328); by source of chance, Adlam & Pennington 2020 (arXiv:2011.03321).
 """
 
 from __future__ import annotations

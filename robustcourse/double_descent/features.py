@@ -177,11 +177,12 @@ def every_width(
     table = features.new_zeros(len(widths), k, widths[-1])  # the weights of all widths, zero where a model has no more
     gram, start = features.new_zeros(n, n), 0
     for row, p, each in zip(table, widths, penalties, strict=True):
-        first, new, start = features[:, :p], features[:, start:p], p
-        gram.addmm_(new, new.mT)
+        first = features[:, :p]
         if p <= n:
             root, right = _damped(triangle[:p, :p], triangle[:p, most:], each)
         else:
+            new, start = features[:, start:p], p
+            gram.addmm_(new, new.mT)
             root, right = _root(gram, first, each), targets
         if not _invertible(root, 1e-10):
             row[:, :p] = ridge(first, targets, each).mT
@@ -223,7 +224,7 @@ def check_problem(features: Tensor, targets: Tensor, test_features: Tensor) -> N
     check_matrix("test_features", test_features)
     if test_features.shape[1] != features.shape[1]:
         raise ValueError(
-            f"test_features must have {features.shape[1]} columns, as features, got {test_features.shape[1]}"
+            f"test_features must have {features.shape[1]} columns like features, got {test_features.shape[1]}"
         )
 
 

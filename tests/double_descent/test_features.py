@@ -236,7 +236,7 @@ def test_widths_and_penalties_that_are_refused(message):
         ({"targets": TARGETS[:, 0]}, ValueError, r"targets must be a matrix that is not empty, got shape \(4,\)"),
         ({"targets": TARGETS[:3]}, ValueError, "targets must have one row for each of the 4 rows of features, got 3"),
         ({"test_features": TEST * math.inf}, ValueError, "test_features must be finite"),
-        ({"test_features": TEST[:, :5]}, ValueError, "test_features must have 6 columns, as features, got 5"),
+        ({"test_features": TEST[:, :5]}, ValueError, "test_features must have 6 columns like features, got 5"),
     ],
 )
 def test_tables_that_are_refused(change, error, message):
