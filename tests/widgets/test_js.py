@@ -26,7 +26,8 @@ from robustcourse.models import Normalize
 from robustcourse.threats import L2, Linf
 from robustcourse.widgets import Route, bounds_flow, worst_case
 from robustcourse.widgets import budget as budget_figure
-from robustcourse.widgets.live import FIGURES, encode, numbers
+from robustcourse.widgets.encoding import encode, numbers
+from robustcourse.widgets.live import FIGURES
 
 FOLDER = Path(robustcourse.widgets.__file__).parent
 SHAPE = (1, 8, 8)

@@ -32,7 +32,8 @@ from robustcourse.widgets import (
     two_walls,
     worst_case,
 )
-from robustcourse.widgets.live import FIGURES, encode, numbers, script
+from robustcourse.widgets.encoding import encode, numbers
+from robustcourse.widgets.live import FIGURES, script
 
 
 def net(classes: int = 10) -> nn.Sequential:
