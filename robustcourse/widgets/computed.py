@@ -1,16 +1,22 @@
-"""Live figures that compute: a network runs in the page itself, so a reader can attack it by dragging a slider."""
+"""Live figures that compute: a network runs in the page itself, so a reader can attack it by dragging a slider.
+
+`fit_curve` solves a regression there, in double precision.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from robustcourse.data import Split
 from robustcourse.widgets.encoding import bias_of, encode, numbers, of_two_classes
 from robustcourse.widgets.live import Live
+
+THROWS = 24  # of the noise on the points of `fit_curve`
 
 
 def two_walls(models: Mapping[str, nn.Module], split: Split, count: int = 100, eps_max: float = 0.3) -> Live:
@@ -239,3 +245,44 @@ def _tiny(model: nn.Module, label: int) -> list[dict[str, Any]]:
             weight, bias = (part[[label]] - part[[1 - label]] for part in (weight, bias))
         made.append({"weight": weight.tolist(), "bias": bias.tolist()})
     return made
+
+
+def fit_curve(points: int = 16, features: int = 400, sigma: float = 0.2, seed: int = 9) -> Live:
+    """A curve through noisy points, of more and more random features: lesson 10's figure.
+
+    The features of x in [0, 1] are √2 cos(ω x + b) with ω ~ N(0, (1.3 points)²) and b uniform (Rahimi & Recht 2007).
+    They are nested: a wider model has those of a narrower one. For every width p the page finds the w that makes
+    ‖Φw − y‖² + λ‖w‖² smallest, and the smallest such w for λ = 0.
+
+    Args:
+        points: how many the curve is fitted to, in [8, 24]: the threshold. Their places are drawn, one in each of
+            so many equal parts of [0, 1].
+        features: the largest width, in [2 points, 1000].
+        sigma: where the slider of the noise stands at first, in [0, 0.6].
+        seed: of the places, the features and the noise. With this one the peak stands at p = points; with half of all
+            others, a few features beside it.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    if not 8 <= points <= 24:
+        raise ValueError(f"points must be in [8, 24], got {points}")
+    if not 2 * points <= features <= 1000:
+        raise ValueError(f"features must be in [{2 * points}, 1000], got {features}")
+    if not 0 <= sigma <= 0.6:
+        raise ValueError(f"sigma must be in [0, 0.6], got {sigma}")
+    generator = torch.Generator().manual_seed(seed)
+    x = (torch.arange(points) + torch.rand(points, generator=generator)) / points
+    frequency = 1.3 * points * torch.randn(features, generator=generator)
+    phase = 2 * torch.pi * torch.rand(features, generator=generator)
+    noise = torch.randn(THROWS, points, generator=generator)
+    drawn = {"x": x, "frequency": frequency, "phase": phase, "noise": noise}
+    sent = {name: np.round(values.double().numpy(), 3).tolist() for name, values in drawn.items()}
+    return Live(
+        "fit",
+        {**sent, "sigma": float(sigma)},
+        title="A curve through noisy points",
+        alt="Noisy points on a wave, and a curve fitted to them. Sliders set the number of features, from 1 to "
+        f"{features}, the noise and the ridge. Beside it, over the number of features: the test error, which rises to "
+        f"a peak where there are as many features as points, {points}, and falls again; and the size of the weights.",
+    )
