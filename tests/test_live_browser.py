@@ -29,6 +29,7 @@ from robustcourse.widgets import (
     fit_curve,
     minimax,
     noise_cloud,
+    terrain,
     trade_off,
     two_walls,
     worst_case,
@@ -113,6 +114,8 @@ SIX = six()
 
 
 CURVE = fit_curve()
+BOWL = torch.linspace(-1, 1, 21)[:, None] ** 2 + 0.5 * torch.linspace(-1, 1, 21) ** 2
+LANDS = {"standard": BOWL, "adversarial": 1 + 3 * BOWL}
 
 
 def halves() -> nn.Sequential:
@@ -169,6 +172,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "epochs": page_of(epoch_slider(RUNS)._repr_html_()),
         "budget": page_of(budget(ROUTES)._repr_html_()),
         "fit": page_of(CURVE._repr_html_()),
+        "terrain": page_of(terrain(LANDS, torch.linspace(-1, 1, 21))._repr_html_()),
         "flow": page_of(bounds_flow(SIX, eps=0.16)._repr_html_()),
         "noise": page_of(noise_cloud(halves(), point=(0.9, 0.5), sigma=0.05)._repr_html_()),
         "moons": page_of(minimax(*moons())._repr_html_()),
@@ -1027,3 +1031,49 @@ def test_a_curve_through_noisy_points(see: Any, theme: str, width: int) -> None:
     said = page.locator(".verdict").inner_text()
     page.get_by_role("button", name="Other noise").click()
     playwright.expect(page.locator(".verdict")).not_to_have_text(said)
+
+
+def share_below(loss: float, written: str) -> str:
+    shares = ", ".join(f"{name} {100 * float((land <= loss).double().mean()):.0f} %" for name, land in LANDS.items())
+    return f"Share of the square with a loss of at most {written}: {shares}."
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_landscapes_turn_together(see: Any, theme: str, width: int) -> None:
+    seen = see("terrain", theme=theme, width=width)
+    page, lands = seen.page, seen.page.locator(".lands canvas")
+    pictures = "all => all.map((canvas) => canvas.toDataURL())"
+    turn, tilt, level = (page.get_by_role("slider", name=name) for name in ("Turn:", "Tilt:", "Level:"))
+
+    def changed(before: list[str]) -> list[str]:
+        wait = "async (canvas, old) => { while (canvas.toDataURL() === old) await new Promise(requestAnimationFrame); }"
+        for each, old in zip(lands.all(), before, strict=True):
+            each.evaluate(wait, old)
+        return lands.evaluate_all(pictures)
+
+    expect_verdict(page, share_below(0.3 * 5.5, "1.65"))
+    now = lands.evaluate_all(pictures)
+    assert now[0] != now[1]
+    turn.focus()
+    page.keyboard.press("ArrowRight")
+    playwright.expect(turn).to_have_attribute("aria-valuetext", "−34°")
+    now = changed(now)
+    box = lands.last.bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 130, steps=4)
+    page.mouse.up()
+    playwright.expect(turn).to_have_value("-54")
+    playwright.expect(tilt).to_have_value("55")
+    now = changed(now)
+    level.fill("50")
+    expect_verdict(page, share_below(2.75, "2.75"))
+    page.get_by_role("radio", name="log loss").check()
+    expect_verdict(page, "Share of the square with a loss of at most 2.")
+    now = changed(now)
+    page.emulate_media(color_scheme="dark" if theme == "light" else "light")
+    changed(now)
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("rowheader").all_inner_texts()[:4] == ["standard", "adversarial", "−1", "−0.9"]
+    assert seen.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -212,6 +212,12 @@ export function percent(share) {
   return `${Math.round(100 * share)}\u00a0%`;
 }
 
+/** 0.01234 → "0.0123", −1234.5 → "−1,230", 1e-9 → "0" */
+export function brief(v) {
+  if (Math.abs(v) < 5e-7) return "0";
+  return (+v.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 8 }).replace("-", "−");
+}
+
 /** 3.04 → "+3", −2.5 → "−2.5" */
 export function signed(v) {
   const text = String(+Math.abs(v).toFixed(1));

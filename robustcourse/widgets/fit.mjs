@@ -1,6 +1,6 @@
 // A curve through noisy points: waves of random frequency, added up so that the points are met with the smallest
 // weights. The reader drags the number of waves past the number of points.
-import { chart, h, oncePerFrame, slider, table } from "./base.mjs";
+import { brief, chart, h, oncePerFrame, slider, table } from "./base.mjs";
 import { d3 } from "./d3.mjs";
 
 const GRID = 241; // places at which a curve is drawn and judged
@@ -39,7 +39,7 @@ function fit(ui, state) {
     max: RIDGES.length - 1,
     step: 1,
     value: 0,
-    say: (k) => short(RIDGES[k]),
+    say: (k) => brief(RIDGES[k]),
     oninput: () => update(),
   });
   const next = () => ((thrown = (thrown + 1) % state.noise.length), update());
@@ -85,7 +85,7 @@ function fit(ui, state) {
       below: "features, p",
       beside,
       xTicks: (axis) => axis.tickValues([1, 3, 10, 30, 100, 300].map(Math.log10)).tickFormat((e) => Math.round(10 ** e)),
-      yTicks: (axis) => axis.tickValues(decades).tickFormat((e) => short(10 ** e)),
+      yTicks: (axis) => axis.tickValues(decades).tickFormat((e) => brief(10 ** e)),
     });
     plot.beside.attr("x", 0).attr("y", 12);
     const part = (tag, name) => plot.marks.append(tag).attr("class", name);
@@ -131,7 +131,7 @@ function fit(ui, state) {
     dots.attr("d", Array.from(heard, (v, i) => `M${x(state.x[i])} ${y(v) - 4}${CIRCLE}`).join(""));
     errors.fill(found.map(({ test }) => test));
     norms.fill(found.map(({ norm }) => norm));
-    numbers.fill(found.map(({ test, train, norm }, k) => [sizes[k], ...[test, train, norm].map(short)]));
+    numbers.fill(found.map(({ test, train, norm }, k) => [sizes[k], ...[test, train, norm].map(brief)]));
     draw();
   }
 
@@ -266,17 +266,12 @@ function around(values) {
 
 // --- words ---------------------------------------------------------------------------------------
 
-/** 0.01234 → "0.0123", 1234.5 → "1,230", 1e-9 → "0" */
-export function short(v) {
-  return v < 5e-7 ? "0" : (+v.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 8 });
-}
-
 /** What a fit does, as three pieces of text: its test error stands in the middle. */
 export function sentence({ p, n, ridge, test, train, norm }) {
-  const meets = train < 1e-9 ? "meets every point" : `misses the points by ${short(train)}`;
-  const held = ridge > 0 ? `, held back by λ = ${short(ridge)}` : "";
+  const meets = train < 1e-9 ? "meets every point" : `misses the points by ${brief(train)}`;
+  const held = ridge > 0 ? `, held back by λ = ${brief(ridge)}` : "";
   const start = `${count(p, "feature")} for ${count(n, "point")}: the fit ${meets}${held}. Test error: `;
-  return [start, short(test), `. Size of the weights: ${short(norm)}.`];
+  return [start, brief(test), `. Size of the weights: ${brief(norm)}.`];
 }
 
 const count = (k, what) => `${k} ${what}${k === 1 ? "" : "s"}`;

@@ -254,3 +254,48 @@ def _halves(one: np.ndarray, other: np.ndarray) -> list[list[float]]:
     """Half the interval of the difference between each model of one route and each of the other."""
     differences = [[Estimate.over_seeds(a - b) for b in other] for a in one]
     return [[round(e.high - e.value, 4) for e in row] for row in differences]
+
+
+def terrain(
+    landscapes: Mapping[str, Tensor], at: Sequence[float], axes: tuple[str, str] = ("α", "β"), log: bool = False
+) -> Live:
+    """Losses around a model as surfaces that the reader turns, side by side in one scale: lesson 12's figure.
+
+    A slider cuts all of them at one loss, and tells what share of each lies below.
+
+    Args:
+        landscapes: one to four by name, (S, S) losses ≥ 0. At [i, j] stands the loss of the model moved by at[i] along
+            the first axis and by at[j] along the second. A name with "robust" or "adversarial" in it is drawn orange,
+            others blue.
+        at: S in 5 … 61 rising numbers at equal distances, with 0, the model itself, in the middle.
+        axes: short names of both directions.
+        log: whether heights are logarithms at first; the reader can switch.
+
+    Raises:
+        ValueError: places, or number, shapes or values of the landscapes are not as said.
+    """
+    places = np.asarray([float(place) for place in at])
+    size = len(places)
+    good = 5 <= size <= 61 and size % 2 == 1 and np.isfinite(places).all() and places[-1] > 0
+    if not good or not np.allclose(places, np.linspace(-places[-1], places[-1], size), atol=1e-6 * places[-1]):
+        raise ValueError(
+            f"at must be 5, 7, … 61 places, rising at equal distances, with 0 in the middle, got {places.tolist()}"
+        )
+    if not 1 <= len(landscapes) <= 4:
+        raise ValueError(f"landscapes must be one to four, got {len(landscapes)}")
+    lands = []
+    for name, losses in landscapes.items():
+        if tuple(losses.shape) != (size, size):
+            raise ValueError(f"landscapes[{name!r}] must be of shape {(size, size)}, as at, got {tuple(losses.shape)}")
+        if not (losses.isfinite() & (losses >= 0)).all():
+            raise ValueError(f"landscapes[{name!r}] must hold finite losses >= 0, got {losses.min()} … {losses.max()}")
+        lands.append({"name": name, "losses": [[float(f"{loss:.4g}") for loss in row] for row in losses.tolist()]})
+    places[size // 2] = 0
+    return Live(
+        "terrain",
+        {"lands": lands, "at": [float(f"{place:.4g}") for place in places], "axes": list(axes), "log": log},
+        title="A landscape to turn",
+        alt="The loss around a model, as a surface over two directions in which its weights are moved: "
+        f"{', '.join(landscapes)}. Sliders turn it, raise the eye and set a level; what lies below the level is "
+        "coloured, and its share of the square is told. Heights are losses or their logarithms.",
+    )

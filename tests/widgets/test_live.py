@@ -29,6 +29,7 @@ from robustcourse.widgets import (
     fit_curve,
     minimax,
     noise_cloud,
+    terrain,
     trade_off,
     two_walls,
     worst_case,
@@ -375,6 +376,62 @@ def test_a_tiny_network_with_an_infinite_weight() -> None:
 def test_a_flow_that_does_not_fit(wrong: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bounds_flow(tiny(2, 2, 2), **wrong)
+
+
+AT = [-1, -0.5, 0, 0.5, 1]
+LOSSES = torch.arange(25.0).view(5, 5) / 7
+
+
+def test_terrain_state() -> None:
+    figure = terrain({"standard": LOSSES, "adversarial": LOSSES + 1}, torch.linspace(-2, 2, 5), ("u", "v"), log=True)
+    state = figure.state
+    assert (figure.figure, state["at"], state["axes"], state["log"]) == ("terrain", [-2, -1, 0, 1, 2], ["u", "v"], True)
+    assert [land["name"] for land in state["lands"]] == ["standard", "adversarial"]
+    assert state["lands"][0]["losses"][1][2] == 1  # at -1 along the first axis
+    assert state["lands"][1]["losses"][4][3] == 4.286
+
+
+def test_size_of_a_terrain() -> None:
+    losses = torch.rand(41, 41, generator=torch.Generator().manual_seed(0))
+    assert len(terrain({"one": losses, "two": losses}, torch.linspace(-1, 1, 41))._repr_html_()) < 130_000
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        [-1, 0, 1],
+        [-1.5, -0.5, 0.5, 1.5],
+        [-1, -0.5, 0, 0.5, 2],
+        [0, 1, 2, 3, 4],
+        [1, 0.5, 0, -0.5, -1],
+        [-1, -0.5, 0, 0.5, float("nan")],
+        [0] * 5,
+        np.linspace(-1, 1, 63),
+    ],
+)
+def test_places_of_a_terrain(at: Any) -> None:
+    message = r"at must be 5, 7, … 61 places, rising at equal distances, with 0 in the middle, got \["
+    with pytest.raises(ValueError, match=message):
+        terrain({"a": torch.zeros(len(at), len(at))}, at)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_number_of_landscapes(count: int) -> None:
+    with pytest.raises(ValueError, match=f"landscapes must be one to four, got {count}"):
+        terrain({str(k): LOSSES for k in range(count)}, AT)
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        (LOSSES[:4], r"of shape \(5, 5\), as at, got \(4, 5\)"),
+        (LOSSES - 1, r"finite losses >= 0, got -1.0 … "),
+        (LOSSES / 0, r"finite losses >= 0, got nan … nan"),
+    ],
+)
+def test_a_landscape_that_does_not_fit(losses: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"landscapes\['a'\] must (be|hold) {message}"):
+        terrain({"a": losses}, AT)
 
 
 def test_fit_curve_state() -> None:
