@@ -25,6 +25,7 @@ from robustcourse.widgets import (
     attack_lab,
     bounds_flow,
     budget,
+    descent,
     epoch_slider,
     fit_curve,
     minimax,
@@ -118,6 +119,22 @@ BOWL = torch.linspace(-1, 1, 21)[:, None] ** 2 + 0.5 * torch.linspace(-1, 1, 21)
 LANDS = {"standard": BOWL, "adversarial": 1 + 3 * BOWL}
 
 
+def readings_of(*rows: tuple[int, int, int]) -> dict[int, list[Estimate]]:
+    """Wrong answers of 100, by width and moment."""
+    return {
+        width: [Estimate.proportion([True] * n + [False] * (100 - n)) for n in row]
+        for width, row in zip((2, 8, 64, 512), rows, strict=True)
+    }
+
+
+ERRORS = {
+    0.0: readings_of((60, 40, 30), (50, 30, 20), (40, 20, 10), (30, 10, 5)),
+    0.2: readings_of((60, 40, 20), (50, 15, 70), (40, 30, 30), (30, 25, 22)),
+}
+ATTACKED = {noise: readings_of((80, 80, 80), (80, 80, 80), (80, 80, 80), (80, 80, 80)) for noise in ERRORS}
+FITTED = {noise: {2: [0.1, 0.2, 0.3], 8: [0.2, 0.5, 0.9], 64: [0.5, 0.9, 1], 512: [0.9, 1, 1]} for noise in ERRORS}
+
+
 def halves() -> nn.Sequential:
     """Names the left half of the square round, the right half square."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
@@ -172,6 +189,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "epochs": page_of(epoch_slider(RUNS)._repr_html_()),
         "budget": page_of(budget(ROUTES)._repr_html_()),
         "fit": page_of(CURVE._repr_html_()),
+        "descent": page_of(descent(ERRORS, FITTED, [10, 100, 1000], attacked=ATTACKED)._repr_html_()),
         "terrain": page_of(terrain(LANDS, torch.linspace(-1, 1, 21))._repr_html_()),
         "flow": page_of(bounds_flow(SIX, eps=0.16)._repr_html_()),
         "noise": page_of(noise_cloud(halves(), point=(0.9, 0.5), sigma=0.05)._repr_html_()),
@@ -1075,5 +1093,31 @@ def test_landscapes_turn_together(see: Any, theme: str, width: int) -> None:
     changed(now)
     page.get_by_text("The numbers behind this figure").click()
     assert page.get_by_role("rowheader").all_inner_texts()[:4] == ["standard", "adversarial", "−1", "−0.9"]
+    assert seen.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_a_descent_in_width_noise_and_time(see: Any, theme: str, width: int) -> None:
+    seen = see("descent", theme=theme, width=width)
+    page = seen.page
+    time, size = page.get_by_role("slider", name="Training, steps:"), page.get_by_role("slider", name="Width:")
+    expect_verdict(page, "0 % wrong labels, 1,000 steps, width 64: test error 10 % [5.5, 17], training error 0.0 %;")
+    expect_verdict(page, "No second descent over the width")
+    page.get_by_role("radio", name="20 %").check()
+    size.focus()
+    page.keyboard.press("ArrowLeft")
+    expect_verdict(page, "20 % wrong labels, 1,000 steps, width 8: test error 70 % [60, 78], training error 10 %;")
+    expect_verdict(page, "at its best, after 100 steps: 15 %.")
+    expect_verdict(page, "A second descent: from 20 % (width 2) up to 70 % (width 8), down to 22 % (width 512).")
+    shaded = page.locator(".met").first
+    from_64 = shaded.get_attribute("x")
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("row").nth(2).all_inner_texts()[0].replace("\xa0", " ").split("\t") == [
+        "8", "70 % [60, 78]", "80 % [71, 87]", "10 %", "15 %", "100",
+    ]  # fmt: skip
+    time.fill("1")
+    expect_verdict(page, "20 % wrong labels, 100 steps, width 8: test error 15 %")
+    playwright.expect(shaded).not_to_have_attribute("x", from_64)  # the threshold moves with training
     assert seen.violations() == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width

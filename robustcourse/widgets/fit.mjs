@@ -1,11 +1,12 @@
 // A curve through noisy points: waves of random frequency, added up so that the points are met with the smallest
 // weights. The reader drags the number of waves past the number of points.
-import { brief, chart, h, oncePerFrame, slider, table } from "./base.mjs";
+import { brief, chart, h, legend, oncePerFrame, slider, table } from "./base.mjs";
 import { d3 } from "./d3.mjs";
 
 const GRID = 241; // places at which a curve is drawn and judged
 const RIDGES = [0, ...Array.from({ length: 13 }, (_, k) => 10 ** (k / 2 - 5))];
 const NOISE = 0.6; // the most there is
+const CIRCLE = "a4 4 0 1 0 .01 0z";
 const LEAST = 0.01; // of the test error that is drawn
 
 function fit(ui, state) {
@@ -60,7 +61,7 @@ function fit(ui, state) {
   marks.append("path").attr("class", "truth").attr("d", line(goal));
   const curve = marks.append("path").attr("class", "fit");
   const dots = marks.append("path").attr("class", "points");
-  const key = h("p", { class: "quiet key" }, ...Object.entries(KEY).map(([name, text]) => entry(name, text)));
+  const key = legend([["points", "points", `M0-4${CIRCLE}`], ["truth", "the truth"], ["fit", "the fit"]]);
 
   // --- over all widths: the error and the norm
   const log = d3.scaleLinear([0, Math.log10(sizes.at(-1))], [46, width - 14]);
@@ -143,17 +144,6 @@ function fit(ui, state) {
   );
   ui.tables.append(numbers.node);
   update();
-}
-
-const KEY = { points: "points", truth: "the truth", fit: "the fit" };
-const CIRCLE = "a4 4 0 1 0 .01 0z";
-
-/** What a mark means: a piece of it, and its name. */
-function entry(name, text) {
-  const svg = d3.select(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
-  svg.attr("viewBox", "-14 -7 28 14").attr("class", "sample").attr("aria-hidden", "true");
-  svg.append("path").attr("class", name).attr("d", name === "points" ? `M0-4${CIRCLE}` : "M-14 0H14");
-  return h("span", {}, svg.node(), text);
 }
 
 // --- arithmetic ----------------------------------------------------------------------------------
@@ -279,9 +269,6 @@ const count = (k, what) => `${k} ${what}${k === 1 ? "" : "s"}`;
 const STYLE = `
 .controls .slider { flex-basis: 180px; }
 .both { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 12px 28px; }
-.key { display: flex; flex-wrap: wrap; gap: 2px 16px; }
-.key span { display: inline-flex; align-items: center; gap: 6px; }
-.key .sample { width: 28px; }
 .truth { fill: none; stroke: var(--edge); stroke-width: 2; }
 .fit { fill: none; stroke: var(--blue); stroke-width: 2.6; stroke-linejoin: round; }
 .points { fill: var(--paper); stroke: var(--text); stroke-width: 1.6; }

@@ -53,6 +53,7 @@ def node(expression: str, **data: Any) -> Any:
         import * as bounds from "{(FOLDER / "bounds.mjs").as_uri()}";
         import * as flow from "{(FOLDER / "flow.mjs").as_uri()}";
         import * as budget from "{(FOLDER / "budget.mjs").as_uri()}";
+        import * as descent from "{(FOLDER / "descent.mjs").as_uri()}";
         import * as terrain from "{(FOLDER / "terrain.mjs").as_uri()}";
         import * as fit from "{(FOLDER / "fit.mjs").as_uri()}";
         import * as moons from "{(FOLDER / "moons.mjs").as_uri()}";
@@ -1030,6 +1031,66 @@ def test_the_share_below_a_level_and_its_sentence() -> None:
     lands = [{"name": "standard", "below": 0.934}, {"name": "adversarial", "below": 0.25}]
     says = "Share of the square with a loss of at most 1.06: standard 93 %, adversarial 25 %."
     assert node("terrain.sentence(1.0567, data.lands)", lands=lands).replace("\xa0", " ") == says
+
+
+def test_the_best_moment_so_far() -> None:
+    rows = np.random.default_rng(2).integers(0, 5, (20, 9))  # with many equals, of which the first counts
+    got = node("data.rows.map(descent.running)", rows=rows.tolist())
+    assert got == [[int(row[: k + 1].argmin()) for k in range(9)] for row in rows]
+
+
+def test_the_threshold_is_the_first_place_where_labels_are_met() -> None:
+    rows = [[0.2, 0.98, 0.99, 1.0], [0.1, 0.5], [1.0, 0.9]]
+    assert node("data.rows.map(descent.threshold)", rows=rows) == [2, -1, 0]
+
+
+def banded(values: list[float], half: float = 0.01) -> dict[str, list[float]]:
+    return {"value": values, "low": [v - half for v in values], "high": [v + half for v in values]}
+
+
+def test_a_hump_stands_out_of_the_intervals_on_both_sides() -> None:
+    curves = [
+        banded([0.3, 0.1, 0.2, 0.4, 0.3, 0.15, 0.16]),
+        banded([0.3, 0.1, 0.2, 0.4, 0.3, 0.15, 0.16], half=0.15),
+        banded([0.1, 0.2, 0.3]),  # it never comes down
+        banded([0.3, 0.2, 0.1]),
+        banded([0.1, 0.2, 0.15, 0.5, 0.2]),  # of two humps the larger one
+    ]
+    got = node("data.curves.map(descent.hump)", curves=curves)
+    assert [found and [found[key] for key in ("from", "peak", "to")] for found in got] == [
+        [1, 3, 5],
+        None,
+        None,
+        None,
+        [0, 3, 4],
+    ]
+
+
+def test_marks_of_an_axis_stand_apart() -> None:
+    values = [math.log10(v) for v in (1, 2, 3, 10, 11, 100, 150, 1000)]
+    got = node("descent.apart(data.values, 3)", values=values)
+    assert [round(10**v) for v in got] == [1, 10, 100, 1000]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            [0.2, 0.4, 0.05],
+            "A second descent: from 20 % (width 2) up to 40 % (width 10), down to 5.0 % (width 1,000).",
+        ),
+        ([0.4, 0.2, 0.05], "No second descent over the width that stands out of the intervals."),
+    ],
+)
+def test_the_sentence_about_a_descent(values: list[float], says: str) -> None:
+    sent = {"setting": "20 % wrong labels", "stop": "30 steps", "widths": [2, 10, 1000], "w": 1}
+    curves = {"error": banded(values), "fitted": [0.5, 0.75, 1], "best": [0.1, 0.155, 0.0996]}
+    pieces = node("descent.sentence(data)", **sent, **curves)
+    value = 100 * values[1]
+    assert pieces[1].replace("\xa0", " ") == f"{value:.0f} % [{value - 1:.0f}, {value + 1:.0f}]"
+    text = "".join(pieces).replace("\xa0", " ")
+    assert text.startswith("20 % wrong labels: test error ")
+    assert text.endswith(f", training error 25 %; at its best, after 30 steps: 16 %. {says}")
 
 
 def test_numbers_are_written_short() -> None:
