@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from robustcourse.data import Split
 from robustcourse.evaluate.estimate import Estimate
-from robustcourse.landscape.surface import Surface, check_directions, weights
+from robustcourse.landscape.surface import Surface, check_vector, weights
 from robustcourse.train.objectives import Objective
 
 Product = Callable[[Tensor], Tensor]  # v (P,) to H v (P,)
@@ -44,12 +44,13 @@ def hessian_product(model: nn.Module, split: Split, objective: Objective | None 
     Raises:
         TypeError, ValueError: a wrong input, as `robustcourse.checks` says.
     """
-    gradient, parameters = _gradient(model, split, objective, seed)
+    surface = Surface(model, split, objective, len(split), seed)
+    gradient = surface.gradient(surface.centre)
 
     def product(vector: Tensor) -> Tensor:
-        check_directions("vector", vector, gradient.shape)
+        check_vector("vector", vector, len(gradient))
         parts = torch.autograd.grad(
-            gradient, parameters, vector.to(gradient), retain_graph=True, materialize_grads=True
+            gradient, surface.parameters, vector.to(gradient), retain_graph=True, materialize_grads=True
         )
         return torch.cat([part.flatten() for part in parts])
 
@@ -72,25 +73,16 @@ def hessian(model: nn.Module, split: Split, objective: Objective | None = None, 
             f"model must have at most {LIMIT:,} weights for a Hessian that is written down, got {size:,}, which would "
             f"take {size**2 * 4 / 2**30:,.1f} GiB; use hessian_product, and lanczos or trace"
         )
-    gradient, parameters = _gradient(model, split, objective, seed)
+    surface = Surface(model, split, objective, len(split), seed)
+    gradient = surface.gradient(surface.centre)
     rows = []
     for some in torch.eye(size, dtype=gradient.dtype, device=gradient.device).split(16):  # a few at a time are faster
         parts = torch.autograd.grad(
-            gradient, parameters, some, retain_graph=True, is_grads_batched=True, materialize_grads=True
+            gradient, surface.parameters, some, retain_graph=True, is_grads_batched=True, materialize_grads=True
         )
         rows.append(torch.cat([part.flatten(1) for part in parts], 1))
     full = torch.cat(rows)
     return (full + full.T) / 2
-
-
-def _gradient(
-    model: nn.Module, split: Split, objective: Objective | None, seed: int
-) -> tuple[Tensor, list[nn.Parameter]]:
-    """The gradient, (P,), with a graph to the parameters of a copy of the model."""
-    surface = Surface(model, split, objective, batch_size=len(split), seed=seed)
-    with torch.enable_grad():
-        parts = torch.autograd.grad(surface(surface.centre), surface.parameters, create_graph=True)
-        return torch.cat([part.flatten() for part in parts]), surface.parameters
 
 
 def lanczos(product: Product, size: int, k: int = 1, lowest: bool = False, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robustcourse.data import Split
-from robustcourse.landscape.surface import Surface, check_directions, weights
+from robustcourse.landscape.surface import Surface, check_vector, weights
 from robustcourse.train.objectives import Objective
 
 CHUNK = 2**22  # numbers that are held at a time for the points of a slice
@@ -40,11 +40,10 @@ def filter_normalized(model: nn.Module, seed: int = 0) -> Tensor:
     normalization, stay where they are: each is a single number, so a part as long as itself would be no random
     direction.
 
-    Multiply the weights and the biases of a hidden layer by c > 0, and divide the weights of the next by c. The function
-    stays the same, and so does every slice along this direction: the part of each layer is multiplied as the layer is,
-    and biases move in neither case. Had a neuron's bias its share in the length, this would be wrong, for the bias of
-    the next layer is not divided. Factors that differ from neuron to neuron change the slice: the next layer's rows
-    keep their length no longer in proportion.
+    Multiply the weights and the biases of a hidden ReLU layer by c > 0, and divide the weights of the next by c. The
+    function stays the same, and so does every slice along this direction: each layer's part is multiplied as the layer
+    is, and biases move in neither case. If a neuron's length counted its bias, this would be wrong, for the bias of the
+    next layer is not divided. Factors that differ from neuron to neuron do change the slice a little.
 
     Args:
         model: with at least one weight of two dimensions or more.
@@ -81,9 +80,9 @@ def slice1d(
     Args:
         model: in evaluation mode; its weights are θ, and stay as they are.
         split: the examples, on the model's device.
-        direction: d, (P,), as from `filter_normalized`, `random_direction`, `lanczos`, or weights(other) − weights(model).
+        direction: d, (P,): from `filter_normalized`, `random_direction`, `lanczos`; or weights(other) − weights(model).
         at: (T,) values of a.
-        objective: the loss, `Standard()` if None. A robust one searches anew at each point, from the same random starts.
+        objective: the loss, `Standard()` if None. A robust one attacks anew at each point, from the same random starts.
         batch_size: examples at a time, ≥ 1, for an objective that is a mean over examples; it bounds the memory.
         seed: of the objective's random choices.
 
@@ -130,7 +129,7 @@ def slice2d(
 def _losses(surface: Surface, directions: list[Tensor], axes: list[Tensor]) -> Tensor:
     centre = surface.centre
     for direction in directions:
-        check_directions("direction", direction, centre.shape)
+        check_vector("direction", direction, len(centre))
     for axis in axes:
         if axis.dim() != 1 or not len(axis):
             raise ValueError(f"at must be one or more steps, of shape (T,), got shape {tuple(axis.shape)}")

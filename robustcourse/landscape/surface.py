@@ -6,6 +6,7 @@ the order of `model.parameters()`.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import deepcopy
 
 import torch
@@ -38,7 +39,7 @@ def with_weights(model: nn.Module, theta: Tensor) -> nn.Module:
         TypeError, ValueError: no model with weights, or theta is not of their shape.
     """
     own = weights(model)
-    check_directions("theta", theta, own.shape)
+    check_vector("theta", theta, len(own))
     copy = deepcopy(model)
     vector_to_parameters(theta.detach().to(own, copy=True), copy.parameters())
     return copy
@@ -73,17 +74,25 @@ class Surface:
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         self.centre = weights(model)
-        self.parameters = list((copy := deepcopy(model).requires_grad_(True)).parameters())
-        self.model, self.objective, self.seed = copy, objective or Standard(), seed
+        self.model = deepcopy(model).requires_grad_(True)
+        self.parameters = list(self.model.parameters())
+        self.objective, self.seed = objective or Standard(), seed
         x = split.x.to(self.centre.dtype)  # for a model in double precision
         self.batches = list(zip(x.split(batch_size), split.y.split(batch_size), strict=True))
 
     def __call__(self, theta: Tensor) -> Tensor:
         """The height above θ, with a graph to `parameters`."""
         vector_to_parameters(theta, self.parameters)
-        n = sum(len(x) for x, _ in self.batches)
-        with seeded(self.seed):
+        n = sum(len(y) for _, y in self.batches)
+        # Small networks are faster than a change of the random state, so it is left out where nothing is drawn.
+        with nullcontext() if isinstance(self.objective, Standard) else seeded(self.seed):
             return torch.stack([len(x) / n * self.objective(self.model, x, y) for x, y in self.batches]).sum()
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """The gradient at θ, (P,), with a graph to `parameters`; its worst images are held fixed."""
+        with torch.enable_grad():
+            parts = torch.autograd.grad(self(theta), self.parameters, create_graph=True)
+            return torch.cat([part.flatten() for part in parts])
 
     def heights(self, points: Tensor) -> Tensor:
         """The heights above many points, (T, P) to (T,), without a graph."""
@@ -92,14 +101,11 @@ class Surface:
             return torch.stack([self(theta).detach() for theta in points])
 
 
-def check_directions(name: str, given: Tensor, shape: tuple[int, ...]) -> None:
-    """Demand vectors with one number for each weight.
+def check_vector(name: str, vector: Tensor, size: int) -> None:
+    """Demand one number for each weight.
 
     Raises:
-        ValueError: they have another shape.
+        ValueError: it has another shape.
     """
-    if given.shape != shape:
-        raise ValueError(
-            f"{name} must be of shape {tuple(shape)}, one number for each of the model's {shape[-1]:,} weights, "
-            f"got {tuple(given.shape)}"
-        )
+    if vector.shape != (size,):
+        raise ValueError(f"{name} must be of shape ({size},), one number a weight, got {tuple(vector.shape)}")
