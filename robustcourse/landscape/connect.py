@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -127,9 +127,10 @@ def _linear(model: nn.Sequential) -> list[nn.Linear]:
 def _check_alike(first: nn.Module, second: nn.Module) -> None:
     check_module(first)
     check_module(second)
-    for one, other in zip(str(first).split("\n"), str(second).split("\n"), strict=False):
+    layers = ([str(part) for part in model.modules() if not list(part.children())] for model in (first, second))
+    for one, other in zip_longest(*layers, fillvalue="nothing"):
         if one != other:
-            raise ValueError(f"first and second must be built alike, got {one.strip()} and {other.strip()}")
+            raise ValueError(f"first and second must be built alike, got {one} and {other}")
     others = dict(second.named_buffers())
     for name, buffer in first.named_buffers():
         if not buffer.equal(others[name]):

@@ -1,7 +1,7 @@
 """Sharpness: how far the loss can rise when all weights together move by a little.
 
-A ball of one radius for all weights sees a scale that the function does not: multiply a ReLU layer by c, divide the next
-by c, and the same function is sharper or flatter. A ball that is measured relative to each weight sees no difference.
+A ball of one radius for all weights sees a scale that the function does not: multiply a ReLU layer by c, divide the
+next by c, and the same function is sharper or flatter. A ball relative to each weight sees no difference.
 
 Sources: sharpness-aware minimization, Foret, Kleiner, Mobahi & Neyshabur 2021 (arXiv:2010.01412); adaptive, Kwon, Kim,
 Park & Choi 2021 (arXiv:2102.11600).

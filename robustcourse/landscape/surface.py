@@ -91,7 +91,7 @@ class Surface:
     def gradient(self, theta: Tensor) -> Tensor:
         """The gradient at θ, (P,), with a graph to `parameters`; its worst images are held fixed."""
         with torch.enable_grad():
-            parts = torch.autograd.grad(self(theta), self.parameters, create_graph=True)
+            parts = torch.autograd.grad(self(theta), self.parameters, create_graph=True, materialize_grads=True)
             return torch.cat([part.flatten() for part in parts])
 
     def heights(self, points: Tensor) -> Tensor:
