@@ -23,6 +23,7 @@ from robustcourse.checks import check_module
 from robustcourse.data import Split
 from robustcourse.evaluate import correct
 from robustcourse.landscape.surface import Surface, weights, with_weights
+from robustcourse.models import Normalize
 from robustcourse.train.objectives import Objective
 
 
@@ -114,12 +115,10 @@ def matched(first: nn.Sequential, second: nn.Sequential) -> nn.Sequential:
 
 def _linear(model: nn.Sequential) -> list[nn.Linear]:
     """The linear layers of an MLP."""
-    layers = row(model)
-    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    others = [layer for layer in layers[layers.index(linear[0]) :] if layer not in linear] if linear else layers
-    if not linear or not all(isinstance(layer, ACTIVATIONS) for layer in others):
+    linear = [layer for layer in row(model) if isinstance(layer, nn.Linear)]
+    if not all(isinstance(layer, (nn.Linear, Normalize, nn.Flatten, *ACTIVATIONS)) for layer in row(model)):
         raise ValueError(f"model must be an MLP, Linear layers with ReLU between, to match its units, got {model}")
-    if len(linear) == 1:
+    if len(linear) < 2:
         raise ValueError(f"model must have a hidden layer, whose units can be matched, got {model}")
     return linear
 
