@@ -127,12 +127,11 @@ def _check_alike(first: nn.Module, second: nn.Module) -> None:
     check_module(first)
     check_module(second)
     layers = ([str(part) for part in model.modules() if not list(part.children())] for model in (first, second))
-    for one, other in zip_longest(*layers, fillvalue="nothing"):
-        if one != other:
-            raise ValueError(f"first and second must be built alike, got {one} and {other}")
-    others = dict(second.named_buffers())
-    for name, buffer in first.named_buffers():
-        if not buffer.equal(others[name]):
+    for one, another in zip_longest(*layers, fillvalue="nothing"):
+        if one != another:
+            raise ValueError(f"first and second must be built alike, got {one} and {another}")
+    for (name, buffer), other in zip(first.named_buffers(), second.buffers(), strict=True):
+        if not buffer.equal(other):
             raise ValueError(
                 f"first and second must differ in their weights alone, but not in {name!r}; the straight way between "
                 "leaves out what is measured on data, as by batch normalization"
