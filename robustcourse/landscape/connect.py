@@ -77,6 +77,7 @@ def connect(
     return Way(at, surface.heights(way), torch.stack(hits))
 
 
+@torch.no_grad()
 def matched(first: nn.Sequential, second: nn.Sequential) -> nn.Sequential:
     """The second network with its hidden units in the order in which its weights are nearest to those of the first.
 
@@ -99,17 +100,16 @@ def matched(first: nn.Sequential, second: nn.Sequential) -> nn.Sequential:
     while improved:
         improved = False
         for (a, after_a), (b, after_b) in zip(*map(pairwise, chains), strict=True):
-            with torch.no_grad():
-                # ⟨θ₁, θ₂⟩ as a sum over pairs of units: what comes in, with the bias, and what goes out.
-                like = after_a.weight.T @ after_b.weight
-                for p, q in zip(a.parameters(), b.parameters(), strict=True):
-                    like = like + p.view(len(p), -1) @ q.view(len(q), -1).T
-                order = torch.from_numpy(linear_sum_assignment(like.cpu(), maximize=True)[1]).to(like.device)
-                if like.gather(1, order[:, None]).sum() > like.trace() + 1e-6 * like.abs().sum():
-                    for p in b.parameters():
-                        p.copy_(p[order])
-                    after_b.weight.copy_(after_b.weight[:, order])
-                    improved = True
+            # ⟨θ₁, θ₂⟩ as a sum over pairs of units: what comes in, with the bias, and what goes out.
+            like = after_a.weight.T @ after_b.weight
+            for p, q in zip(a.parameters(), b.parameters(), strict=True):
+                like = like + p.view(len(p), -1) @ q.view(len(q), -1).T
+            order = torch.from_numpy(linear_sum_assignment(like.cpu(), maximize=True)[1]).to(like.device)
+            if like.gather(1, order[:, None]).sum() > like.trace() + 1e-6 * like.abs().sum():
+                for p in b.parameters():
+                    p.copy_(p[order])
+                after_b.weight.copy_(after_b.weight[:, order])
+                improved = True
     return copy
 
 
