@@ -86,6 +86,7 @@ def curves(
     ylabel: str,
     alt: str,
     xscale: str = "linear",
+    ticks: Sequence[float] | None = None,
 ) -> Picture:
     """Curves with their intervals as bands.
 
@@ -96,6 +97,7 @@ def curves(
         xlabel, ylabel: names of the axes; the vertical one is in percent.
         alt: what one sees.
         xscale: "linear" or "log".
+        ticks: the places that a logarithmic axis names; by default all of x.
     """
     with drawing():
         fig, ax = plt.subplots(figsize=(6.4, 3.6))
@@ -108,7 +110,8 @@ def curves(
             ax.plot(x, value, line(name), color=colour(name), label=name, marker=mark, ms=4)
         ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-2, 102), xscale=xscale)
         if xscale == "log":
-            ax.set_xticks(x, [f"{place:g}" for place in x], minor=False)
+            named = x if ticks is None else ticks
+            ax.set_xticks(named, [f"{place:g}" for place in named], minor=False)
             ax.minorticks_off()
         ax.legend(**ABOVE, ncols=2)
     return picture(fig, alt, {xlabel: [f"{place:g}" for place in x], **series})

@@ -153,6 +153,12 @@ def test_a_log_scale_has_its_ticks_at_the_places_measured(drawn):
     assert not len(log.get_xticks(minor=True))
 
 
+def test_a_log_scale_names_only_the_ticks_that_are_asked_for(drawn):
+    shown = curves([1, 2, 30], {"standard": [LOW] * 3}, "ε", "accuracy", ALT, "log", ticks=[1, 30])
+    assert [tick.get_text() for tick in drawn[0].axes[0].get_xticklabels()] == ["1", "30"]
+    assert shown.table["ε"] == ["1", "2", "30"]
+
+
 def test_scatter_places_each_method_by_its_cost(drawn):
     points = {"standard": (1, LOW), "robust, free": (1, HIGH), "robust, PGD-7": (8, HIGH)}
     shown = scatter(points, "passes", "read right (%)", ALT)
