@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import serve
@@ -25,6 +26,7 @@ from robustcourse.widgets import (
     bounds_flow,
     budget,
     epoch_slider,
+    fit_curve,
     minimax,
     noise_cloud,
     trade_off,
@@ -110,6 +112,9 @@ def six() -> nn.Sequential:
 SIX = six()
 
 
+CURVE = fit_curve()
+
+
 def halves() -> nn.Sequential:
     """Names the left half of the square round, the right half square."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
@@ -163,6 +168,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tradeoff": page_of(trade_off(CLOUDS, LOTS, torch.linspace(0.22, 0.5, 60))._repr_html_()),
         "epochs": page_of(epoch_slider(RUNS)._repr_html_()),
         "budget": page_of(budget(ROUTES)._repr_html_()),
+        "fit": page_of(CURVE._repr_html_()),
         "flow": page_of(bounds_flow(SIX, eps=0.16)._repr_html_()),
         "noise": page_of(noise_cloud(halves(), point=(0.9, 0.5), sigma=0.05)._repr_html_()),
         "moons": page_of(minimax(*moons())._repr_html_()),
@@ -990,3 +996,34 @@ def test_everyone_can_choose_a_budget(see: Any, theme: str, width: int) -> None:
         boxes = [part.bounding_box() for part in seen.page.locator(".frame, .controls > *, .best > div > *").all()]
         frame, *parts = (box for box in boxes if box)
         assert all(frame["x"] < part["x"] and part["x"] + part["width"] < frame["x"] + frame["width"] for part in parts)
+
+
+def error_of_the_curve(features: int, ridge: float = 0.0) -> str:
+    """What the figure must say of the fit at first, from numpy's least squares."""
+    state, at = CURVE.state, [np.array(CURVE.state["x"]), np.linspace(0, 1, 241)]
+    seen, shown = (np.sqrt(2) * np.cos(np.outer(x, state["frequency"]) + state["phase"])[:, :features] for x in at)
+    y, goal = (np.sin(2 * np.pi * x) for x in at)
+    rows, y = np.concatenate([seen, ridge**0.5 * np.eye(features)]), y + state["sigma"] * np.array(state["noise"][0])
+    w = np.linalg.lstsq(rows, np.concatenate([y, np.zeros(features)]), rcond=None)[0]
+    return f"Test error: {float(np.mean((shown @ w - goal) ** 2)):.3g}. Size of the weights: "
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_a_curve_through_noisy_points(see: Any, theme: str, width: int) -> None:
+    seen = see("fit", theme=theme, width=width)
+    page, waves = seen.page, seen.page.get_by_role("slider", name="Features, p =")
+    expect_verdict(page, "11 features for 16 points: the fit misses the points by")
+    expect_verdict(page, error_of_the_curve(11))
+    waves.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    expect_verdict(page, "16 features for 16 points: the fit meets every point. " + error_of_the_curve(16))
+    page.get_by_label("Ridge, λ =").fill("9")
+    expect_verdict(page, "held back by λ = 0.1. " + error_of_the_curve(16, ridge=0.1))
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("rowheader").last.inner_text() == "400"
+    assert seen.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    said = page.locator(".verdict").inner_text()
+    page.get_by_role("button", name="Other noise").click()
+    playwright.expect(page.locator(".verdict")).not_to_have_text(said)

@@ -6,9 +6,11 @@ import json
 import math
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,9 +26,10 @@ from robustcourse.data import TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.threats import L2, Linf
-from robustcourse.widgets import Route, bounds_flow, worst_case
+from robustcourse.widgets import Route, bounds_flow, fit_curve, worst_case
 from robustcourse.widgets import budget as budget_figure
-from robustcourse.widgets.live import FIGURES, encode, numbers
+from robustcourse.widgets.encoding import encode, numbers
+from robustcourse.widgets.live import FIGURES
 
 FOLDER = Path(robustcourse.widgets.__file__).parent
 SHAPE = (1, 8, 8)
@@ -49,6 +52,7 @@ def node(expression: str, **data: Any) -> Any:
         import * as bounds from "{(FOLDER / "bounds.mjs").as_uri()}";
         import * as flow from "{(FOLDER / "flow.mjs").as_uri()}";
         import * as budget from "{(FOLDER / "budget.mjs").as_uri()}";
+        import * as fit from "{(FOLDER / "fit.mjs").as_uri()}";
         import * as moons from "{(FOLDER / "moons.mjs").as_uri()}";
         import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
         import {{ readFileSync }} from "node:fs";
@@ -832,6 +836,113 @@ def test_the_sentence_about_a_budget(order: list[int], rivals: list[int], says: 
     sent = {"routes": routes, "picks": [0, 0, 0], "order": order, "rivals": rivals, "lead": lead}
     got = "".join(node("budget.sentence(data)", budget="40 passes", **sent)).replace("\xa0", " ")
     assert got == says
+
+
+WAVES = fit_curve().state
+PLACES = np.linspace(0, 1, 50)
+POINTS = np.array(WAVES["x"])
+
+
+def waves(x: np.ndarray, p: int) -> np.ndarray:
+    """(x, p) the first features of the figure."""
+    return np.sqrt(2) * np.cos(np.outer(x, WAVES["frequency"][:p]) + WAVES["phase"][:p])
+
+
+def test_singular_values_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    tall = rng.normal(size=(9, 4)) * [1, 1e-3, 1e-6, 1e-9]
+    doubled = rng.normal(size=(5, 8))
+    doubled[4] = doubled[0]  # of rank 4
+    cases = [tall, tall.T, doubled, doubled.T, np.zeros((3, 3))]
+    code = "data.cases.map((rows) => fit.singular(rows.map((row) => Float64Array.from(row))))"
+    for matrix, parts in zip(cases, node(code, cases=[case.tolist() for case in cases]), strict=True):
+        rank = np.linalg.matrix_rank(matrix)
+        values = sorted((part["value"] for part in parts), reverse=True)
+        assert values == pytest.approx(np.linalg.svd(matrix)[1][:rank], rel=1e-6)
+        if not rank:
+            continue
+        left, right = (np.array([part[side] for part in parts]) for side in ("left", "right"))
+        for side in (left, right):
+            np.testing.assert_allclose(side @ side.T, np.eye(rank), atol=1e-12)
+        again = (left.T * [part["value"] for part in parts]) @ right
+        np.testing.assert_allclose(again, matrix, atol=1e-12)
+
+
+WIDTHS = [1, 2, 11, 14, 15, 16, 17, 18, 20, 45, 150, 400]
+
+
+def test_a_fit_is_that_of_numpy_on_both_sides_of_the_threshold() -> None:
+    code = """(() => {
+        const [seen, shown] = [data.x, data.places].map((at) => fit.features(data.waves, at));
+        return data.widths.map((p) => {
+            const solver = fit.solver(fit.first(seen, p), fit.first(shown, p));
+            return data.targets.map((y) => data.ridges.map((ridge) => {
+                const { weights, train, norm } = solver.fit(Float64Array.from(y), ridge);
+                return { train, norm, curve: solver.curve(weights) };
+            }));
+        });
+    })()"""
+    targets = [
+        np.sin(2 * np.pi * POINTS) + sigma * np.array(WAVES["noise"][k]) for k, sigma in enumerate([0, 0.2, 0.6])
+    ]
+    ridges = [0, 1e-5, 0.1, 10]
+    sent = {"widths": WIDTHS, "targets": [y.tolist() for y in targets], "ridges": ridges}
+    got = node(code, waves=WAVES, x=WAVES["x"], places=PLACES.tolist(), **sent)
+    for p, of_width in zip(WIDTHS, got, strict=True):
+        seen, shown = waves(POINTS, p), waves(PLACES, p)
+        for y, of_target in zip(targets, of_width, strict=True):
+            for ridge, found in zip(ridges, of_target, strict=True):
+                # A ridge is least squares with rows √λ below, which keeps the digits that normal equations lose.
+                rows = np.concatenate([seen, ridge**0.5 * np.eye(p)]) if ridge else seen
+                w = np.linalg.lstsq(rows, np.concatenate([y, np.zeros(len(rows) - len(y))]), rcond=None)[0]
+                assert found["norm"] == pytest.approx(np.linalg.norm(w), rel=1e-6)
+                assert found["train"] == pytest.approx(np.mean((seen @ w - y) ** 2), rel=1e-6, abs=1e-12)
+                np.testing.assert_allclose(found["curve"], shown @ w, rtol=1e-6, atol=1e-6 * np.abs(shown @ w).max())
+
+
+def test_the_widths_go_through_the_threshold_one_by_one() -> None:
+    cases = [(8, 16), (16, 400), (24, 1000)]
+    for (n, most), sizes in zip(cases, node("data.cases.map((each) => fit.widths(...each))", cases=cases), strict=True):
+        assert sizes[: n + 3] == list(range(1, n + 4))
+        assert sizes[-1] == most
+        assert all(a < b for a, b in pairwise(sizes))
+        assert len(sizes) < 70
+
+
+def test_the_default_curve_shows_what_the_lesson_says() -> None:
+    """With the first noise: a first descent, a peak at the threshold, a second descent; a ridge levels the peak."""
+
+    def errors(ridge: float) -> dict[int, float]:
+        y = np.sin(2 * np.pi * POINTS) + 0.2 * np.array(WAVES["noise"][0])
+        goal, found = np.sin(2 * np.pi * PLACES), {}
+        for p in [*range(1, 40), *range(40, 401, 8)]:
+            left, values, right = np.linalg.svd(waves(POINTS, p), full_matrices=False)
+            w = right.T @ (values / (values**2 + ridge) * (left.T @ y))
+            found[p] = float(np.mean((waves(PLACES, p) @ w - goal) ** 2))
+        return found
+
+    plain = errors(0)
+    first = min(plain[p] for p in range(1, 16))
+    assert max(plain, key=plain.__getitem__) == 16
+    assert plain[1] > 5 * first
+    assert plain[16] > 100 * first
+    assert plain[400] < 2 * first
+    assert max(error for p, error in errors(0.1).items() if p > 11) < 4 * first
+
+
+@pytest.mark.parametrize(
+    ("p", "ridge", "train", "says"),
+    [
+        (1, 0, 0.5, "1 feature for 16 points: the fit misses the points by 0.5. Test error: 1,230."),
+        (16, 0, 1e-20, "16 features for 16 points: the fit meets every point. Test error: 1,230."),
+        (40, 0.1, 0.0123456, "40 features for 16 points: the fit misses the points by 0.0123, held back by λ = 0.1."),
+    ],
+)
+def test_the_sentence_about_a_fit(p: int, ridge: float, train: float, says: str) -> None:
+    sent = {"p": p, "n": 16, "ridge": ridge, "test": 1234.5, "train": train, "norm": 0.00012345}
+    text = "".join(node("fit.sentence(data)", **sent))
+    assert text.startswith(says)
+    assert text.endswith("Test error: 1,230. Size of the weights: 0.000123.")
 
 
 @pytest.mark.parametrize("figure", FIGURES)

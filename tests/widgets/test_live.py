@@ -26,13 +26,15 @@ from robustcourse.widgets import (
     bounds_flow,
     budget,
     epoch_slider,
+    fit_curve,
     minimax,
     noise_cloud,
     trade_off,
     two_walls,
     worst_case,
 )
-from robustcourse.widgets.live import FIGURES, encode, numbers, script
+from robustcourse.widgets.encoding import encode, numbers
+from robustcourse.widgets.live import FIGURES, script
 
 
 def net(classes: int = 10) -> nn.Sequential:
@@ -373,6 +375,30 @@ def test_a_tiny_network_with_an_infinite_weight() -> None:
 def test_a_flow_that_does_not_fit(wrong: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bounds_flow(tiny(2, 2, 2), **wrong)
+
+
+def test_fit_curve_state() -> None:
+    state = fit_curve(points=8, features=20, sigma=0.5, seed=3).state
+    assert [len(state[key]) for key in ("x", "frequency", "phase")] == [8, 20, 20]
+    assert state["sigma"] == 0.5
+    assert [int(8 * x) for x in state["x"]] == list(range(8))  # one in each part
+    assert fit_curve(points=8, features=20, sigma=0.5, seed=3).state == state != fit_curve(8, 20, 0.5, seed=4).state
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"points": 7}, r"points must be in \[8, 24\], got 7"),
+        ({"points": 25}, r"points must be in \[8, 24\], got 25"),
+        ({"features": 31}, r"features must be in \[32, 1000\], got 31"),
+        ({"features": 1001}, r"features must be in \[32, 1000\], got 1001"),
+        ({"sigma": 0.7}, r"sigma must be in \[0, 0.6\], got 0.7"),
+        ({"sigma": float("nan")}, r"sigma must be in \[0, 0.6\], got nan"),
+    ],
+)
+def test_a_curve_that_does_not_fit(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_curve(**wrong)
 
 
 def answers(*models: list[list[int]]) -> Tensor:
