@@ -5,7 +5,7 @@ predictions are from their mean is the variance; their squares add up to the err
 examples and with the labels that are wrong. It can be told apart if several draws of labels share their examples.
 
 Sources: Geman, Bienenstock & Doursat 1992 (Neural Computation 4); unbiased and at double descent, Yang et al. 2020
-(arXiv:2002.11328); by source of chance, Adlam & Pennington 2020 (arXiv:2011.03395).
+(arXiv:2002.11328); by source of chance, Adlam & Pennington 2020 (arXiv:2011.03321).
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def bias_variance(predictions: Tensor, truth: Tensor) -> Parts:
         Parts of shape (..., m), summed over outputs: `Estimate.mean(parts.bias[t], unit="", observed="test examples")`.
 
     Raises:
-        ValueError: other shapes, or a single draw.
+        ValueError: other shapes, or too few draws.
     """
     if predictions.dim() < 4 or predictions.shape[-2:] != truth.shape:
         shapes = f"{tuple(predictions.shape)} and {tuple(truth.shape)}"
         raise ValueError(f"predictions must be of shape (D, L, ..., m, K) and truth of (m, K), got {shapes}")
     draws, labels = predictions.shape[:2]
-    if draws < 2:
-        raise ValueError("predictions must be of at least 2 draws of training examples, got 1")
+    if draws < 2 or labels < 1:
+        raise ValueError(f"predictions must be of D >= 2 and L >= 1 draws, got D={draws} and L={labels}")
     means = predictions.mean(1)
     noise = predictions.var(1).mean(0) if labels > 1 else 0 * means[0]
     # A mean over few draws still varies, which must not count twice: as variance, and as distance from the truth.

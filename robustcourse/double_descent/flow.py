@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,7 @@ class TwoScale:
     @property
     def spread(self) -> Tensor:
         """(d,) standard deviation of each of the d = fast + slow inputs."""
-        return torch.tensor([1.0] * self.fast + [self.scale] * self.slow).double()
+        return torch.tensor([1.0] * self.fast + [self.scale] * self.slow, dtype=torch.float64)
 
     def sample(self, draws: int = 50, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Data from several tasks, each with another β: x (draws, n, d), y (draws, n) and β (draws, d), all float64.
@@ -65,13 +66,11 @@ class TwoScale:
         """
         if draws < 1:
             raise ValueError(f"draws must be >= 1, got {draws}")
-        generator = torch.Generator().manual_seed(seed)
+        normal = partial(torch.randn, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         groups = ((self.fast, self.fast_signal), (self.slow, self.slow_signal))
-        ways = [torch.randn(draws, size, generator=generator).double() for size, _ in groups]
-        beta = torch.cat([v**0.5 * F.normalize(way, dim=1) for way, (_, v) in zip(ways, groups, strict=True)], 1)
-        z = torch.randn(draws, self.examples, self.fast + self.slow, generator=generator).double()
-        chance = torch.randn(draws, self.examples, generator=generator).double()
-        y = (z @ beta[..., None])[..., 0] + self.noise**0.5 * chance
+        beta = torch.cat([signal**0.5 * F.normalize(normal(draws, size), dim=1) for size, signal in groups], 1)
+        z = normal(draws, self.examples, self.fast + self.slow)  # inputs, were all of standard deviation 1
+        y = (z @ beta[..., None])[..., 0] + self.noise**0.5 * normal(draws, self.examples)
         return z * self.spread, y, beta / self.spread
 
     def risk(

@@ -2,7 +2,7 @@
 
 With fewer weights than examples, least squares has one answer. With more, many answers fit every example, and the one
 to look at is the shortest: gradient descent from zero ends there, and so does ridge regression as its penalty goes to
-zero. One singular value decomposition gives them all.
+zero. One singular value decomposition x = u diag(s) vᵀ gives them all.
 
 Sources: ridge, Hoerl & Kennard 1970 (Technometrics 12); leaving one out where every example is fitted, Hastie et al.
 2022 (arXiv:1903.08560).
@@ -35,8 +35,9 @@ def ridge(x: Tensor, y: Tensor, penalty: float = 0.0) -> Tensor:
     """
     check_regression(x, y)
     check_nonnegative("penalty", penalty)
-    u, s, vh = decompose(x)
-    return (vh.mT * (s / (s**2 + penalty))) @ (u.mT @ y)
+    u, s, kept = decompose(x)
+    u, s = u[:, kept], s[kept]
+    return x.mT @ ((u / (s**2 + penalty)) @ (u.mT @ y))
 
 
 def leave_one_out(x: Tensor, y: Tensor, penalty: float = 0.0) -> Tensor:
@@ -57,20 +58,17 @@ def leave_one_out(x: Tensor, y: Tensor, penalty: float = 0.0) -> Tensor:
     """
     check_regression(x, y)
     check_nonnegative("penalty", penalty)
-    # All n directions, also those that x does not reach. Of more columns than rows only x xᵀ counts.
-    u, s, _ = torch.linalg.svd(torch.linalg.qr(x.mT, mode="r").R.mT if x.shape[1] > len(x) else x)
-    s = torch.cat([s, s.new_zeros(len(x) - len(s))])
+    u, s, kept = decompose(x, full=True)
 
     def residuals(inverse: Tensor) -> Tensor:
         return ((u * inverse) @ (u.mT @ y.reshape(len(y), -1)) / (u**2 @ inverse)[:, None]).view_as(y)
 
     if penalty:
         return residuals(1 / (s**2 + penalty))
-    reached = s > cutoff(x, s)
-    lost = (~reached).double()
+    lost = (~kept).double()
     # An example is fitted whatever it is if nothing of it is lost: all are if p ≥ n, and one with a feature of its own.
     fitted = (u**2 @ lost < 1e-20).view(-1, *[1] * (y.dim() - 1))
-    return torch.where(fitted, residuals(torch.where(reached, 1 / s**2, 0)), residuals(lost))
+    return torch.where(fitted, residuals(torch.where(kept, 1 / s**2, 0)), residuals(lost))
 
 
 def effective_dimension(x: Tensor, penalty: float = 0.0) -> float:
@@ -81,8 +79,8 @@ def effective_dimension(x: Tensor, penalty: float = 0.0) -> float:
     """
     check_matrix("x", x)
     check_nonnegative("penalty", penalty)
-    _, s, _ = decompose(x)
-    return float((s**2 / (s**2 + penalty)).sum())
+    _, s, kept = decompose(x)
+    return float((s**2 / (s**2 + penalty))[kept].sum())
 
 
 def one_hot(y: Tensor, classes: int) -> Tensor:
@@ -100,16 +98,17 @@ def one_hot(y: Tensor, classes: int) -> Tensor:
     return torch.nn.functional.one_hot(y, classes).double() - 1 / classes
 
 
-def decompose(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x = u diag(s) vh, without the singular values that are zero but for rounding."""
-    u, s, vh = torch.linalg.svd(x, full_matrices=False)
-    kept = s > cutoff(x, s)
-    return u[:, kept], s[kept], vh[kept]
+def decompose(x: Tensor, full: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """The left half u, s of x = u diag(s) vᵀ, and which s are more than rounding (as `torch.linalg.pinv` sees it).
 
-
-def cutoff(x: Tensor, s: Tensor) -> float:
-    """The singular value below which `torch.linalg.pinv` and others take it for rounding."""
-    return float(max(x.shape) * torch.finfo(x.dtype).eps * s.max())
+    Args:
+        full: give all n directions u; of those that x does not reach, s = 0.
+    """
+    n, p = x.shape
+    # A triangle with the same x xᵀ, from a QR decomposition of xᵀ, has the same u and s and is smaller.
+    u, s, _ = torch.linalg.svd(torch.linalg.qr(x.mT, mode="r").R.mT if p > n else x, full_matrices=full)
+    s = torch.cat([s, s.new_zeros(u.shape[1] - len(s))])
+    return u, s, s > max(n, p) * torch.finfo(x.dtype).eps * s.max()
 
 
 def check_regression(x: Tensor, y: Tensor, names: tuple[str, str] = ("x", "y")) -> None:
