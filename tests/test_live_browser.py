@@ -25,10 +25,12 @@ from robustcourse.widgets import (
     attack_lab,
     bounds_flow,
     budget,
+    descent,
     epoch_slider,
     fit_curve,
     minimax,
     noise_cloud,
+    terrain,
     trade_off,
     two_walls,
     worst_case,
@@ -113,6 +115,24 @@ SIX = six()
 
 
 CURVE = fit_curve()
+BOWL = torch.linspace(-1, 1, 21)[:, None] ** 2 + 0.5 * torch.linspace(-1, 1, 21) ** 2
+LANDS = {"standard": BOWL, "adversarial": 1 + 3 * BOWL}
+
+
+def readings_of(*rows: tuple[int, int, int]) -> dict[int, list[Estimate]]:
+    """Wrong answers of 100, by width and moment."""
+    return {
+        width: [Estimate.proportion([True] * n + [False] * (100 - n)) for n in row]
+        for width, row in zip((2, 8, 64, 512), rows, strict=True)
+    }
+
+
+ERRORS = {
+    0.0: readings_of((60, 40, 30), (50, 30, 20), (40, 20, 10), (30, 10, 5)),
+    0.2: readings_of((60, 40, 20), (50, 15, 70), (40, 30, 30), (30, 25, 22)),
+}
+ATTACKED = {noise: readings_of((80, 80, 80), (80, 80, 80), (80, 80, 80), (80, 80, 80)) for noise in ERRORS}
+FITTED = {noise: {2: [0.1, 0.2, 0.3], 8: [0.2, 0.5, 0.9], 64: [0.5, 0.9, 1], 512: [0.9, 1, 1]} for noise in ERRORS}
 
 
 def halves() -> nn.Sequential:
@@ -169,6 +189,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "epochs": page_of(epoch_slider(RUNS)._repr_html_()),
         "budget": page_of(budget(ROUTES)._repr_html_()),
         "fit": page_of(CURVE._repr_html_()),
+        "descent": page_of(descent(ERRORS, FITTED, [10, 100, 1000], attacked=ATTACKED)._repr_html_()),
+        "terrain": page_of(terrain(LANDS, torch.linspace(-1, 1, 21))._repr_html_()),
         "flow": page_of(bounds_flow(SIX, eps=0.16)._repr_html_()),
         "noise": page_of(noise_cloud(halves(), point=(0.9, 0.5), sigma=0.05)._repr_html_()),
         "moons": page_of(minimax(*moons())._repr_html_()),
@@ -1027,3 +1049,75 @@ def test_a_curve_through_noisy_points(see: Any, theme: str, width: int) -> None:
     said = page.locator(".verdict").inner_text()
     page.get_by_role("button", name="Other noise").click()
     playwright.expect(page.locator(".verdict")).not_to_have_text(said)
+
+
+def share_below(loss: float, written: str) -> str:
+    shares = ", ".join(f"{name} {100 * float((land <= loss).double().mean()):.0f} %" for name, land in LANDS.items())
+    return f"Share of the square with a loss of at most {written}: {shares}."
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_landscapes_turn_together(see: Any, theme: str, width: int) -> None:
+    seen = see("terrain", theme=theme, width=width)
+    page, lands = seen.page, seen.page.locator(".lands canvas")
+    pictures = "all => all.map((canvas) => canvas.toDataURL())"
+    turn, tilt, level = (page.get_by_role("slider", name=name) for name in ("Turn:", "Tilt:", "Level:"))
+
+    def changed(before: list[str]) -> list[str]:
+        wait = "async (canvas, old) => { while (canvas.toDataURL() === old) await new Promise(requestAnimationFrame); }"
+        for each, old in zip(lands.all(), before, strict=True):
+            each.evaluate(wait, old)
+        return lands.evaluate_all(pictures)
+
+    expect_verdict(page, share_below(0.3 * 5.5, "1.65"))
+    now = lands.evaluate_all(pictures)
+    assert now[0] != now[1]
+    turn.focus()
+    page.keyboard.press("ArrowRight")
+    playwright.expect(turn).to_have_attribute("aria-valuetext", "−34°")
+    now = changed(now)
+    box = lands.last.bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 130, steps=4)
+    page.mouse.up()
+    playwright.expect(turn).to_have_value("-54")
+    playwright.expect(tilt).to_have_value("55")
+    now = changed(now)
+    level.fill("50")
+    expect_verdict(page, share_below(2.75, "2.75"))
+    page.get_by_role("radio", name="log loss").check()
+    expect_verdict(page, "Share of the square with a loss of at most 2.")
+    now = changed(now)
+    page.emulate_media(color_scheme="dark" if theme == "light" else "light")
+    changed(now)
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("rowheader").all_inner_texts()[:4] == ["standard", "adversarial", "−1", "−0.9"]
+    assert seen.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_a_descent_in_width_noise_and_time(see: Any, theme: str, width: int) -> None:
+    seen = see("descent", theme=theme, width=width)
+    page = seen.page
+    time, size = page.get_by_role("slider", name="Training, steps:"), page.get_by_role("slider", name="Width:")
+    expect_verdict(page, "0 % wrong labels, 1,000 steps, width 64: test error 10 % [5.5, 17], training error 0.0 %;")
+    expect_verdict(page, "No second descent over the width")
+    page.get_by_role("radio", name="20 %").check()
+    size.focus()
+    page.keyboard.press("ArrowLeft")
+    expect_verdict(page, "20 % wrong labels, 1,000 steps, width 8: test error 70 % [60, 78], training error 10 %;")
+    expect_verdict(page, "at its best, after 100 steps: 15 %.")
+    expect_verdict(page, "A second descent: from 20 % (width 2) up to 70 % (width 8), down to 22 % (width 512).")
+    shaded = page.locator(".met").first
+    from_64 = shaded.get_attribute("x")
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("row").nth(2).all_inner_texts()[0].replace("\xa0", " ").split("\t") == [
+        "8", "70 % [60, 78]", "80 % [71, 87]", "10 %", "15 %", "100",
+    ]  # fmt: skip
+    time.fill("1")
+    expect_verdict(page, "20 % wrong labels, 100 steps, width 8: test error 15 %")
+    playwright.expect(shaded).not_to_have_attribute("x", from_64)  # the threshold moves with training
+    assert seen.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

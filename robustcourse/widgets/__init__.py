@@ -2,7 +2,7 @@
 
 from robustcourse.widgets.computed import attack_lab, bounds_flow, fit_curve, minimax, noise_cloud, two_walls
 from robustcourse.widgets.live import Live
-from robustcourse.widgets.measured import Route, budget, epoch_slider, trade_off, worst_case
+from robustcourse.widgets.measured import Route, budget, descent, epoch_slider, terrain, trade_off, worst_case
 
 __all__ = [
     "Live",
@@ -10,10 +10,12 @@ __all__ = [
     "attack_lab",
     "bounds_flow",
     "budget",
+    "descent",
     "epoch_slider",
     "fit_curve",
     "minimax",
     "noise_cloud",
+    "terrain",
     "trade_off",
     "two_walls",
     "worst_case",

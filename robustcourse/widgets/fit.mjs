@@ -1,11 +1,12 @@
 // A curve through noisy points: waves of random frequency, added up so that the points are met with the smallest
 // weights. The reader drags the number of waves past the number of points.
-import { chart, h, oncePerFrame, slider, table } from "./base.mjs";
+import { brief, chart, h, legend, oncePerFrame, slider, table } from "./base.mjs";
 import { d3 } from "./d3.mjs";
 
 const GRID = 241; // places at which a curve is drawn and judged
 const RIDGES = [0, ...Array.from({ length: 13 }, (_, k) => 10 ** (k / 2 - 5))];
 const NOISE = 0.6; // the most there is
+const CIRCLE = "a4 4 0 1 0 .01 0z";
 const LEAST = 0.01; // of the test error that is drawn
 
 function fit(ui, state) {
@@ -39,7 +40,7 @@ function fit(ui, state) {
     max: RIDGES.length - 1,
     step: 1,
     value: 0,
-    say: (k) => short(RIDGES[k]),
+    say: (k) => brief(RIDGES[k]),
     oninput: () => update(),
   });
   const next = () => ((thrown = (thrown + 1) % state.noise.length), update());
@@ -60,7 +61,7 @@ function fit(ui, state) {
   marks.append("path").attr("class", "truth").attr("d", line(goal));
   const curve = marks.append("path").attr("class", "fit");
   const dots = marks.append("path").attr("class", "points");
-  const key = h("p", { class: "quiet key" }, ...Object.entries(KEY).map(([name, text]) => entry(name, text)));
+  const key = legend([["points", "points", `M0-4${CIRCLE}`], ["truth", "the truth"], ["fit", "the fit"]]);
 
   // --- over all widths: the error and the norm
   const log = d3.scaleLinear([0, Math.log10(sizes.at(-1))], [46, width - 14]);
@@ -85,7 +86,7 @@ function fit(ui, state) {
       below: "features, p",
       beside,
       xTicks: (axis) => axis.tickValues([1, 3, 10, 30, 100, 300].map(Math.log10)).tickFormat((e) => Math.round(10 ** e)),
-      yTicks: (axis) => axis.tickValues(decades).tickFormat((e) => short(10 ** e)),
+      yTicks: (axis) => axis.tickValues(decades).tickFormat((e) => brief(10 ** e)),
     });
     plot.beside.attr("x", 0).attr("y", 12);
     const part = (tag, name) => plot.marks.append(tag).attr("class", name);
@@ -131,7 +132,7 @@ function fit(ui, state) {
     dots.attr("d", Array.from(heard, (v, i) => `M${x(state.x[i])} ${y(v) - 4}${CIRCLE}`).join(""));
     errors.fill(found.map(({ test }) => test));
     norms.fill(found.map(({ norm }) => norm));
-    numbers.fill(found.map(({ test, train, norm }, k) => [sizes[k], ...[test, train, norm].map(short)]));
+    numbers.fill(found.map(({ test, train, norm }, k) => [sizes[k], ...[test, train, norm].map(brief)]));
     draw();
   }
 
@@ -143,17 +144,6 @@ function fit(ui, state) {
   );
   ui.tables.append(numbers.node);
   update();
-}
-
-const KEY = { points: "points", truth: "the truth", fit: "the fit" };
-const CIRCLE = "a4 4 0 1 0 .01 0z";
-
-/** What a mark means: a piece of it, and its name. */
-function entry(name, text) {
-  const svg = d3.select(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
-  svg.attr("viewBox", "-14 -7 28 14").attr("class", "sample").attr("aria-hidden", "true");
-  svg.append("path").attr("class", name).attr("d", name === "points" ? `M0-4${CIRCLE}` : "M-14 0H14");
-  return h("span", {}, svg.node(), text);
 }
 
 // --- arithmetic ----------------------------------------------------------------------------------
@@ -266,17 +256,12 @@ function around(values) {
 
 // --- words ---------------------------------------------------------------------------------------
 
-/** 0.01234 → "0.0123", 1234.5 → "1,230", 1e-9 → "0" */
-export function short(v) {
-  return v < 5e-7 ? "0" : (+v.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 8 });
-}
-
 /** What a fit does, as three pieces of text: its test error stands in the middle. */
 export function sentence({ p, n, ridge, test, train, norm }) {
-  const meets = train < 1e-9 ? "meets every point" : `misses the points by ${short(train)}`;
-  const held = ridge > 0 ? `, held back by λ = ${short(ridge)}` : "";
+  const meets = train < 1e-9 ? "meets every point" : `misses the points by ${brief(train)}`;
+  const held = ridge > 0 ? `, held back by λ = ${brief(ridge)}` : "";
   const start = `${count(p, "feature")} for ${count(n, "point")}: the fit ${meets}${held}. Test error: `;
-  return [start, short(test), `. Size of the weights: ${short(norm)}.`];
+  return [start, brief(test), `. Size of the weights: ${brief(norm)}.`];
 }
 
 const count = (k, what) => `${k} ${what}${k === 1 ? "" : "s"}`;
@@ -284,9 +269,6 @@ const count = (k, what) => `${k} ${what}${k === 1 ? "" : "s"}`;
 const STYLE = `
 .controls .slider { flex-basis: 180px; }
 .both { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 12px 28px; }
-.key { display: flex; flex-wrap: wrap; gap: 2px 16px; }
-.key span { display: inline-flex; align-items: center; gap: 6px; }
-.key .sample { width: 28px; }
 .truth { fill: none; stroke: var(--edge); stroke-width: 2; }
 .fit { fill: none; stroke: var(--blue); stroke-width: 2.6; stroke-linejoin: round; }
 .points { fill: var(--paper); stroke: var(--text); stroke-width: 1.6; }

@@ -14,7 +14,20 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-FIGURES = ("walls", "lab", "worst", "moons", "tradeoff", "epochs", "noise", "flow", "budget", "fit")
+FIGURES = (
+    "walls",
+    "lab",
+    "worst",
+    "moons",
+    "tradeoff",
+    "epochs",
+    "noise",
+    "flow",
+    "budget",
+    "fit",
+    "terrain",
+    "descent",
+)
 IMPORT = re.compile(r'^import [^;]* from "\./([a-z0-9]+)\.mjs";\n', flags=re.MULTILINE)
 
 State = Mapping[str, Any]

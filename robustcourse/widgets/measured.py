@@ -254,3 +254,125 @@ def _halves(one: np.ndarray, other: np.ndarray) -> list[list[float]]:
     """Half the interval of the difference between each model of one route and each of the other."""
     differences = [[Estimate.over_seeds(a - b) for b in other] for a in one]
     return [[round(e.high - e.value, 4) for e in row] for row in differences]
+
+
+Errors = Mapping[float, Mapping[int, Sequence[Estimate]]]
+
+
+def descent(
+    error: Errors,
+    fitted: Mapping[float, Mapping[int, Sequence[float]]],
+    moments: Sequence[int],
+    attacked: Errors | None = None,
+    unit: str = "steps",
+) -> Live:
+    """Test error over width, label noise and time, for networks trained before: lesson 11's figure.
+
+    Beside the error at the chosen moment stands the smallest until then, as a reader would have who stops each network
+    at its best. Where 99 % of the training labels are met, wrong ones included, the chart is shaded.
+
+    Args:
+        error: by label noise in [0, 1], one to five, and by width ≥ 1, two or more, rising and the same for each noise:
+            the test error at each of the T moments, a share with its interval over seeds.
+        fitted: the share of the training labels that are met, likewise, in [0, 1].
+        moments: T ≥ 2 rising times in training, ≥ 1.
+        attacked: the test error under attack, like `error`, if it was measured.
+        unit: of the moments.
+
+    Raises:
+        ValueError: noises, widths, moments, units or shares are not as said.
+    """
+    times = list(moments)
+    if len(times) < 2 or times[0] < 1 or not all(a < b for a, b in pairwise(times)):
+        raise ValueError(f"moments must be two or more rising times >= 1, got {times}")
+    if not 1 <= len(error) <= 5 or not all(0 <= noise <= 1 for noise in error):
+        raise ValueError(f"error must hold one to five label noises in [0, 1], got {list(error)}")
+    widths = list(next(iter(error.values())))
+    if len(widths) < 2 or widths[0] < 1 or not all(a < b for a, b in pairwise(widths)):
+        raise ValueError(f"error must be at two or more rising widths >= 1, got {widths}")
+    given = {"error": error, "fitted": fitted} | ({} if attacked is None else {"attacked": attacked})
+    for name, noises in given.items():
+        if list(noises) != list(error):
+            raise ValueError(f"{name} must have the label noises of error, {list(error)}, got {list(noises)}")
+        for noise, rows in noises.items():
+            if list(rows) != widths:
+                raise ValueError(f"{name}[{noise}] must have the widths of error, {widths}, got {list(rows)}")
+            for width, row in rows.items():
+                _check_shares(f"{name}[{noise}][{width}]", row, len(times), name != "fitted")
+
+    def ends(rows: Mapping[int, Sequence[Estimate]]) -> dict[str, list[list[float]]]:
+        parts = ("value", "low", "high")
+        return {end: [[round(getattr(e, end), 4) for e in row] for row in rows.values()] for end in parts}
+
+    lots = [
+        {
+            "noise": noise,
+            "error": ends(rows),
+            "fitted": [[round(float(v), 4) for v in row] for row in fitted[noise].values()],
+        }
+        | ({} if attacked is None else {"attacked": ends(attacked[noise])})
+        for noise, rows in error.items()
+    ]
+    return Live(
+        "descent",
+        {"widths": widths, "moments": times, "unit": unit, "lots": lots},
+        title="Width, wrong labels and time",
+        alt="Test error of networks over their width at one moment of training, and over time at one width, with "
+        "intervals, beside the training error and the smallest test error so far. Sliders set the moment and the "
+        "width, buttons the share of wrong labels. Where the training labels are met, the charts are shaded.",
+    )
+
+
+def _check_shares(what: str, row: Sequence[Any], moments: int, estimates: bool) -> None:
+    if len(row) != moments:
+        raise ValueError(f"{what} must have a value for each of the {moments} moments, got {len(row)}")
+    if estimates and (units := {e.unit for e in row} - {"%"}):
+        raise ValueError(f"{what} must hold shares with the unit '%', got the unit {units.pop()!r}")
+    values = [e.value if estimates else float(e) for e in row]
+    if not all(0 <= value <= 1 for value in values):
+        raise ValueError(f"{what} must hold shares in [0, 1], got {min(values)} … {max(values)}")
+
+
+def terrain(
+    landscapes: Mapping[str, Tensor], at: Sequence[float], axes: tuple[str, str] = ("α", "β"), log: bool = False
+) -> Live:
+    """Losses around a model as surfaces that the reader turns, side by side in one scale: lesson 12's figure.
+
+    A slider cuts all of them at one loss, and tells what share of each lies below.
+
+    Args:
+        landscapes: one to four by name, (S, S) losses ≥ 0. At [i, j] stands the loss of the model moved by at[i] along
+            the first axis and by at[j] along the second. A name with "robust" or "adversarial" in it is drawn orange,
+            others blue.
+        at: S in 5 … 61 rising numbers at equal distances, with 0, the model itself, in the middle.
+        axes: short names of both directions.
+        log: whether heights are logarithms at first; the reader can switch.
+
+    Raises:
+        ValueError: places, or number, shapes or values of the landscapes are not as said.
+    """
+    places = np.asarray([float(place) for place in at])
+    size = len(places)
+    good = 5 <= size <= 61 and size % 2 == 1 and np.isfinite(places).all() and places[-1] > 0
+    if not good or not np.allclose(places, np.linspace(-places[-1], places[-1], size), atol=1e-6 * places[-1]):
+        raise ValueError(
+            f"at must be 5, 7, … 61 places, rising at equal distances, with 0 in the middle, got {places.tolist()}"
+        )
+    if not 1 <= len(landscapes) <= 4:
+        raise ValueError(f"landscapes must be one to four, got {len(landscapes)}")
+    lands = []
+    for name, losses in landscapes.items():
+        if tuple(losses.shape) != (size, size):
+            raise ValueError(f"landscapes[{name!r}] must be of shape {(size, size)}, as at, got {tuple(losses.shape)}")
+        if not (losses.isfinite() & (losses >= 0)).all():
+            raise ValueError(f"landscapes[{name!r}] must hold finite losses >= 0, got {losses.min()} … {losses.max()}")
+        lands.append({"name": name, "losses": [[float(f"{loss:.4g}") for loss in row] for row in losses.tolist()]})
+    places[size // 2] = 0
+    return Live(
+        "terrain",
+        {"lands": lands, "at": [float(f"{place:.4g}") for place in places], "axes": list(axes), "log": log},
+        title="A landscape to turn",
+        alt="The loss around a model, as a surface over two directions in which its weights are moved: "
+        f"{', '.join(landscapes)}. Sliders turn it, raise the eye and set a level; what lies below the level is "
+        "coloured, and its share of the square is told. Heights are losses or their logarithms.",
+    )
