@@ -21,7 +21,7 @@ class Store:
     """Where the members of one sweep lie, in this process and in those of all workers.
 
     Args:
-        folder: it is made when the first member is stored.
+        folder: it is made where it is missing.
         settings: what all members share.
 
     Raises:
@@ -32,6 +32,7 @@ class Store:
         self.folder = Path(folder).resolve()  # a worker may stand elsewhere
         self.settings = {name: described(value) for name, value in settings.items()}
         self._facts = self.folder / "sweep.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not self._facts.exists() and not any(self.folder.glob("*.safetensors")):
             return
         try:
