@@ -48,7 +48,7 @@ class Store:
 
     def has(self, member: object) -> bool:
         """Whether a member is stored; an error if its file is no good."""
-        return self.path(member).exists() and bool(self.read(member, CURVES))
+        return self.path(member).exists() and bool(read(self.path(member), CURVES))
 
     def write(self, member: object, record: Record) -> None:
         """Store a member; an OSError if it cannot be written."""
@@ -65,13 +65,9 @@ class Store:
                 "Make room and call again, which goes on from there"
             ) from error
 
-    def read(self, member: object, names: Iterable[str] | None = None) -> Record:
-        """What is stored of a member, all of it or these tensors; a ValueError if its file is cut off or foreign."""
-        return read(self.path(member), names)
-
 
 def read(path: Path, names: Iterable[str] | None = None) -> Record:
-    """The record in a file."""
+    """The record in a file, all of it or these tensors; a ValueError if the file is cut off or foreign."""
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in names or file.keys()}

@@ -222,7 +222,7 @@ def sweep(
         joblib.delayed(_train)(chunk, _first(data, chunk[0].examples), settings, store, threads)
         for chunk in tqdm(cut, desc="sweep", unit="chunk", leave=False)
     )
-    weights: Sequence[Record | Path]
+    weights: list[Any]
     if store is None:
         trained = {member: record for result in results for member, record in result.items()}
         records = [trained[member] for member in members]
@@ -230,8 +230,8 @@ def sweep(
     else:
         if lost := [member for member in left if not store.path(member).exists()]:
             raise FileNotFoundError(f"{lost[0]} was trained, but is not in {store.folder}; all workers must see it")
-        records = [store.read(member, CURVES) for member in members]
         weights = [store.path(member) for member in members]
+        records = [read(path, CURVES) for path in weights]
     curves = {name: torch.stack([record[name] for record in records]) for name in CURVES}
     retired = [None if moment < 0 else moment for moment in curves.pop("retired").tolist()]
     return Sweep(members, curves.pop("moments")[0], **curves, retired=retired, data=data, weights=weights)
