@@ -54,7 +54,7 @@ def sharpness(
     theta = surface.centre
     scale = theta.abs() if adaptive else torch.ones_like(theta)
     for _ in range(steps):
-        uphill = scale * surface.gradient(theta)
+        uphill = scale * surface.gradient(theta).detach()
         theta = theta + rho / steps * scale * uphill / uphill.norm().clamp_min(torch.finfo(theta.dtype).tiny)
     low, high = surface.heights(torch.stack([surface.centre, theta]))
     return float(high - low)

@@ -93,10 +93,13 @@ def test_wrong_input_is_named():
             call(model, SPLIT)
     with pytest.raises(ValueError, match="model is in training mode"):
         connect(small().train(), small().train(), SPLIT)
-    for strange in (convolutional(), nn.Sequential(nn.Flatten()), nn.Sequential(nn.Linear(2, 4), nn.Softmax(1))):
+    for strange in (convolutional(), nn.Sequential(nn.Linear(2, 4), nn.Softmax(1), nn.Linear(4, 2))):
         with pytest.raises(
             ValueError, match=r"model must be an MLP, Linear layers with ReLU between, .* got Sequential"
         ):
             matched(strange, strange)
-    with pytest.raises(ValueError, match="model must have a hidden layer, whose units can be matched, got Sequential"):
-        matched(small(0), small(0))
+    for shallow in (small(0), nn.Sequential(nn.Flatten())):
+        with pytest.raises(
+            ValueError, match="model must have a hidden layer, whose units can be matched, got Sequential"
+        ):
+            matched(shallow, shallow)

@@ -30,6 +30,7 @@ from robustcourse.models import lipschitz_mlp
 from robustcourse.runtime import seeded
 from robustcourse.train import AWP
 from tests.landscape.cases import AT, ATTACKED, DATA, SPLIT, convolutional, permuted, rescaled, small
+from tests.nets import Noisy
 
 FACTORS = st.lists(st.floats(0.05, 20), min_size=2, max_size=2)
 
@@ -120,6 +121,13 @@ def test_each_point_is_attacked_anew_from_the_same_starts():
             assert loss == ATTACKED(there, SPLIT.x.double(), SPLIT.y)
     assert (losses > slice1d(model, SPLIT, d, AT)).all()
     assert not losses.equal(slice1d(model, SPLIT, d, AT, ATTACKED, seed=6))
+
+
+def test_a_random_model_draws_the_same_at_each_point():
+    model = Noisy(small())
+    at = torch.tensor([0.5, 0.0, 0.5])
+    losses = slice1d(model, SPLIT, random_direction(model), at)
+    assert losses[0] == losses[2] != slice1d(model, SPLIT, random_direction(model), at, seed=1)[0]
 
 
 def test_any_objective_will_do():
