@@ -8,6 +8,10 @@ Then the engine: networks of twenty widths and five seeds, trained together and 
 The loop and the floor are timed on a part of the steps of each width, and scaled to all of them. The floor is the five
 matrix products of each step. Test errors of networks that were trained alone stand beside those of the engine.
 
+Last, the largest eigenvalues of a Hessian, from products with vectors by Lanczos' method and by power iteration, and
+from all its numbers. The floor is as many products as ours makes, and nothing else; deviations are from double
+precision.
+
     python benchmarks/sweeps.py [--quick] [--json FILE]
 """
 
@@ -18,6 +22,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,20 +32,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustcourse import Estimate, load, mlp
+from robustcourse import Estimate, fit, load, mlp
 from robustcourse.data import Dataset, label_noise
 from robustcourse.double_descent import RandomFeatures, every_width, one_hot
 from robustcourse.evaluate import correct
+from robustcourse.landscape import hessian, hessian_product, lanczos
+from robustcourse.landscape.hessian import Product
 from robustcourse.runtime import about, device, versions
 from robustcourse.sweeps import Curve, fit_together
 
 T = TypeVar("T")
 Figures = dict[str, object]
-Run = Callable[[], Tensor]  # (W, m, K) predictions
+Run = Callable[[], Tensor]  # (W, m, K) predictions, or (1, k) eigenvalues
 Peer = Callable[[Tensor, Tensor, Tensor, list[int]], Run]
 WIDTHS = [5, 10, 20, 30, 50, 75, 100, 130, 160, 190, 220, 250, 270, 280, 290, 295, 298, 300]
 WIDTHS += [302, 305, 310, 320, 330, 350, 380, 420, 480, 560, 700, 900, 1200, 1600, 2200, 3000, 4000, 6000]
 UNITS = [2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 50, 65, 80, 100, 150, 200]
+ACCURACY = 1e-4  # of eigenvalues, as a share of the largest
 
 
 def ours(features: Tensor, targets: Tensor, test: Tensor, widths: list[int]) -> Run:
@@ -82,23 +90,23 @@ def timed(run: Callable[[], T]) -> tuple[T, float]:
     return result, clock() - start
 
 
-def compare(runs: dict[str, Run], rounds: int) -> dict[str, Figures]:
+def compare(runs: dict[str, Run], rounds: int, truth: Tensor | None = None) -> dict[str, Figures]:
     """All in turn, so that what else the machine does falls on all of them alike; once before, to warm up.
 
     Times are also given as multiples of ours, round by round, so that a moment in which the machine is slow counts for
-    both.
+    both. Deviations are from the truth, which is what `pinv` says if None.
     """
     found = {name: run() for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             times[name].append(timed(run)[1])
-    truth = found["pinv"]
+    truth = found["pinv"] if truth is None else truth
     return {
         name: {
             "seconds": statistics.median(taken),
             "time": statistics.median(a / b for a, b in zip(taken, times["robustcourse"], strict=True)),
-            "deviation": float(((found[name] - truth).abs().amax((1, 2)) / truth.abs().amax((1, 2))).max()),
+            "deviation": float(((found[name] - truth).flatten(1).abs().amax(1) / truth.flatten(1).abs().amax(1)).max()),
         }
         for name, taken in times.items()
     }
@@ -212,6 +220,71 @@ def engine(units: list[int], seeds: int, steps: int, part: int, rounds: int) -> 
     }
 
 
+def power_iteration(product: Product, size: int, true: Tensor) -> Tensor:
+    """One eigenvalue after the other, in what those before it leave over.
+
+    It is told the true ones, and stops as soon as it is near enough: no rule that does not know them could be better.
+    """
+    generator, vectors, values = torch.Generator().manual_seed(0), true.new_zeros(0, size), []
+    for goal in true:
+        image = torch.randn(size, generator=generator).to(true)
+        for _ in range(10_000):
+            rest = image - vectors.T @ (vectors @ image)
+            vector = rest / rest.norm()
+            image = product(vector).to(true)
+            value = vector @ image
+            if (value - goal).abs() <= ACCURACY * true[0]:
+                break
+        vectors, values = torch.cat([vectors, vector[None]]), [*values, value]
+    return torch.stack(values)
+
+
+def largest(product: Product, whole: Run, true: Tensor, rounds: int) -> dict[str, Figures]:
+    """The largest eigenvalues, (k,), in every way; `whole` writes the matrix down."""
+    k, size, made = len(true), len(whole()), 0
+
+    def counted(vector: Tensor) -> Tensor:
+        nonlocal made
+        made += 1
+        return product(vector)
+
+    def floor() -> Tensor:
+        for _ in range(counts["robustcourse"]):
+            product(ready)
+        return true[None]
+
+    runs: dict[str, Run] = {
+        "floor": floor,
+        "robustcourse": lambda: lanczos(counted, size, k)[0][None],
+        "power iteration": lambda: power_iteration(counted, size, true)[None],
+        "dense": lambda: torch.linalg.eigvalsh(whole()).flip(0)[None, :k].to(true),
+    }
+    ready, counts = torch.ones(size), {}
+    for name in ("robustcourse", "power iteration"):
+        made = 0
+        runs[name]()
+        counts[name] = made
+    result = compare(runs, rounds, true[None])
+    for name, count in counts.items():
+        result[name]["products"] = count
+    return result
+
+
+def eigenvalues(width: int, rounds: int) -> Figures:
+    """The largest one and the five largest, for a trained network on 500 digits."""
+    data = load("digits").to("cpu" if device().type == "mps" else device())  # which has no float64
+    model, split = mlp(data, width, depth=1), data.train[:500]
+    fit(model, data, epochs=20)
+    true = torch.linalg.eigvalsh(hessian(deepcopy(model).double(), split)).flip(0).cpu()
+    product, figures = hessian_product(model, split), {}
+    for k in (1, 5):
+        figures[f"k = {k}"] = found = largest(product, partial(hessian, model, split), true[:k], rounds)
+        show(f"{k} of {len(true):,} eigenvalues of a Hessian: medians of {rounds} rounds", found)
+        print("products:", ", ".join(f"{name} {f['products']}" for name, f in found.items() if "products" in f))
+    one, five = (table["power iteration"]["time"] for table in figures.values())
+    return {"hessian": figures, "hessian_speedup": five, "hessian_speedup_of_one": one}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke test of this benchmark: its figures mean nothing")
@@ -223,6 +296,7 @@ def main() -> None:
     figures: Figures = {"versions": versions(), "device": str(device()), "threads": torch.get_num_threads()}
     figures |= features(40, WIDTHS[:8], 1) if arguments.quick else features(300, WIDTHS, 9)
     figures |= engine([3, 9], 2, 20, 4, 1) if arguments.quick else engine(UNITS, 5, 3000, 100, 3)
+    figures |= eigenvalues(4, 1) if arguments.quick else eigenvalues(32, 9)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1, default=str) + "\n", encoding="utf-8")
 

@@ -60,12 +60,29 @@ def test_alone_is_what_fit_does():
         torch.testing.assert_close(a, b)
 
 
+def test_all_ways_find_the_largest_eigenvalues_and_the_floor_makes_as_many_products_as_ours():
+    diagonal, calls = torch.cat([torch.tensor([9.0, 8.5]), torch.linspace(0, 1, 48)]).double(), []
+
+    def product(vector):
+        calls.append(len(vector))
+        return diagonal * vector
+
+    found = BENCHMARK["largest"](product, lambda: diagonal.diag(), diagonal[:2], 1)
+    assert list(found) == ["floor", "robustcourse", "power iteration", "dense"]
+    assert all(figures["deviation"] <= BENCHMARK["ACCURACY"] for figures in found.values())
+    ours, power = found["robustcourse"]["products"], found["power iteration"]["products"]
+    assert 2 < ours < power
+    assert len(calls) == 2 * ours + 3 * (ours + power)  # counted, warmed up and timed; of the floor the last two
+
+
 def test_a_quick_run_writes_its_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["sweeps.py", "--quick", "--json", str(tmp_path / "figures.json")])
     runpy.run_path(str(FILE), run_name="__main__")
     written = json.loads((tmp_path / "figures.json").read_text())
     assert {"versions", "device", "features", "features_speedup", "features_speedup_lstsq"} <= written.keys()
     assert {"engine", "engine_seconds", "engine_speedup", "engine_speedup_retiring"} <= written.keys()
+    assert written["hessian_speedup"] == written["hessian"]["k = 5"]["power iteration"]["time"]
+    assert written["hessian_speedup_of_one"] == written["hessian"]["k = 1"]["power iteration"]["time"]
     assert written["features_speedup"] == pytest.approx(min(t["pinv"]["time"] for t in written["features"].values()))
 
 
