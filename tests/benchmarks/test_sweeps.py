@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+
+from robustcourse import fit, load, mlp
+from robustcourse.train import constant
 
 FILE = Path(__file__).parents[2] / "benchmarks/sweeps.py"
 BENCHMARK = runpy.run_path(str(FILE))
@@ -25,6 +29,35 @@ def test_every_width_is_compared_with_one_at_a_time(capsys):
     assert found["features_speedup"] == min(table["pinv"]["time"] for table in found["features"].values())
     assert found["features_speedup_lstsq"] == min(table["lstsq"]["time"] for table in found["features"].values())
     assert "Random features (relu), 20 examples, 5 widths from 5 to 40: medians of 2 rounds" in capsys.readouterr().out
+
+
+def test_networks_trained_together_are_compared_with_a_loop_on_the_same_steps(capsys):
+    found = BENCHMARK["engine"]([2, 200], 2, 180, 3, 1)
+    table = found["engine"]
+    assert list(table) == ["floor", "robustcourse", "loop, retiring", "loop, to the end"]
+    assert table["loop, to the end"]["steps"] == 4 * 180
+    assert table["floor"]["steps"] == table["robustcourse"]["steps"] == table["loop, retiring"]["steps"]
+    assert table["robustcourse"]["steps"] < 4 * 180  # two of them have learned all labels before
+    assert table["loop, retiring"]["seconds"] < table["loop, to the end"]["seconds"]
+    assert found["engine_speedup"] == table["loop, to the end"]["time"]
+    assert list(found["engine_agreement"]) == [
+        "2 units, seed 0",
+        "2 units, seed 1",
+        "200 units, seed 0",
+        "200 units, seed 1",
+    ]
+    assert abs(found["engine_difference"].value) < 0.05
+    assert "4 networks, 180 steps: medians of 1 rounds; loop and floor from 3 steps a width" in capsys.readouterr().out
+
+
+def test_alone_is_what_fit_does():
+    data = load("digits")
+    data = replace(data, train=data.train[:60])
+    model, other = (mlp(data, width=4, depth=1) for _ in range(2))
+    BENCHMARK["alone"](model, data, 8)
+    fit(other, data, epochs=8, batch_size=60, learning_rate=0.01, schedule=constant)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_all_ways_find_the_largest_eigenvalues_and_the_floor_makes_as_many_products_as_ours():
@@ -47,6 +80,7 @@ def test_a_quick_run_writes_its_figures(tmp_path, monkeypatch):
     runpy.run_path(str(FILE), run_name="__main__")
     written = json.loads((tmp_path / "figures.json").read_text())
     assert {"versions", "device", "features", "features_speedup", "features_speedup_lstsq"} <= written.keys()
+    assert {"engine", "engine_seconds", "engine_speedup", "engine_speedup_retiring"} <= written.keys()
     assert written["hessian_speedup"] == written["hessian"]["k = 5"]["power iteration"]["time"]
     assert written["hessian_speedup_of_one"] == written["hessian"]["k = 1"]["power iteration"]["time"]
     assert written["features_speedup"] == pytest.approx(min(t["pinv"]["time"] for t in written["features"].values()))
@@ -55,3 +89,5 @@ def test_a_quick_run_writes_its_figures(tmp_path, monkeypatch):
 def test_the_widths_are_as_many_and_as_large_as_said():
     assert len(BENCHMARK["WIDTHS"]) == 36
     assert (BENCHMARK["WIDTHS"][0], BENCHMARK["WIDTHS"][-1]) == (5, 6000)
+    assert len(BENCHMARK["UNITS"]) == 20
+    assert (BENCHMARK["UNITS"][0], BENCHMARK["UNITS"][-1]) == (2, 200)
