@@ -13,6 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 from torch import Tensor
 
 from robustcourse.evaluate import Audit, Estimate
+from robustcourse.evaluate.estimate import PERCENT
 from robustcourse.figures.picture import Picture, drawing, picture
 from robustcourse.figures.style import INK, colour, line, marker
 
@@ -86,29 +87,37 @@ def curves(
     ylabel: str,
     alt: str,
     xscale: str = "linear",
+    ticks: Sequence[float] | None = None,
+    yscale: str = "linear",
 ) -> Picture:
     """Curves with their intervals as bands.
 
     Args:
         x: (P,) places on the horizontal axis.
-        series: P proportions a curve. The first word of a name gives the colour, "attacked" or "certified" the line;
-            curves that look alike are told apart by their marks.
-        xlabel, ylabel: names of the axes; the vertical one is in percent.
+        series: P estimates of one unit a curve, proportions or others. The first word of a name gives the colour,
+            "attacked" or "certified" the line; curves that look alike are told apart by their marks.
+        xlabel, ylabel: names of the axes; the vertical one is in percent for proportions.
         alt: what one sees.
-        xscale: "linear" or "log".
+        xscale, yscale: "linear" or "log".
+        ticks: the places that a logarithmic horizontal axis names; by default all of x.
     """
+    units = {e.unit for estimates in series.values() for e in estimates}
+    factor = 100 if units <= PERCENT else 1
     with drawing():
         fig, ax = plt.subplots(figsize=(6.4, 3.6))
         seen: list[str] = []
         for name, estimates in series.items():
-            low, value, high = 100 * np.array([(e.low, e.value, e.high) for e in estimates]).T
+            low, value, high = factor * np.array([(e.low, e.value, e.high) for e in estimates]).T
             mark = (marker(name) + "sv*X")[seen.count(colour(name)) % 5]
             seen.append(colour(name))
             ax.fill_between(x, low, high, color=colour(name), alpha=0.2, lw=0)
             ax.plot(x, value, line(name), color=colour(name), label=name, marker=mark, ms=4)
-        ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-2, 102), xscale=xscale)
+        ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
+        if units <= PERCENT:
+            ax.set_ylim(-2, 102)
         if xscale == "log":
-            ax.set_xticks(x, [f"{place:g}" for place in x], minor=False)
+            named = x if ticks is None else ticks
+            ax.set_xticks(named, [f"{place:g}" for place in named], minor=False)
             ax.minorticks_off()
         ax.legend(**ABOVE, ncols=2)
     return picture(fig, alt, {xlabel: [f"{place:g}" for place in x], **series})

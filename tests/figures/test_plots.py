@@ -153,6 +153,24 @@ def test_a_log_scale_has_its_ticks_at_the_places_measured(drawn):
     assert not len(log.get_xticks(minor=True))
 
 
+def test_a_log_scale_names_only_the_ticks_that_are_asked_for(drawn):
+    shown = curves([1, 2, 30], {"standard": [LOW] * 3}, "ε", "accuracy", ALT, "log", ticks=[1, 30])
+    assert [tick.get_text() for tick in drawn[0].axes[0].get_xticklabels()] == ["1", "30"]
+    assert shown.table["ε"] == ["1", "2", "30"]
+
+
+def test_curves_of_other_units_than_percent_are_drawn_as_they_are(drawn):
+    length = Estimate(2000.0, 100.0, 3000.0, 5, unit="", observed="seeds")
+    curves([1, 2], {"standard": [length] * 2}, "width", "length", ALT, yscale="log")
+    curves([1, 2], {"standard": [LOW] * 2}, "width", "error (%)", ALT)
+    length_axes, error_axes = (fig.axes[0] for fig in drawn)
+    assert length_axes.lines[0].get_ydata().tolist() == [2000, 2000]
+    assert length_axes.get_yscale() == "log"
+    assert length_axes.get_ylim()[1] > 3000
+    assert error_axes.lines[0].get_ydata().tolist() == [20, 20]
+    assert error_axes.get_ylim() == (-2, 102)
+
+
 def test_scatter_places_each_method_by_its_cost(drawn):
     points = {"standard": (1, LOW), "robust, free": (1, HIGH), "robust, PGD-7": (8, HIGH)}
     shown = scatter(points, "passes", "read right (%)", ALT)
