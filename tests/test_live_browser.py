@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import serve
@@ -24,9 +25,12 @@ from robustcourse.widgets import (
     attack_lab,
     bounds_flow,
     budget,
+    descent,
     epoch_slider,
+    fit_curve,
     minimax,
     noise_cloud,
+    terrain,
     trade_off,
     two_walls,
     worst_case,
@@ -110,6 +114,27 @@ def six() -> nn.Sequential:
 SIX = six()
 
 
+CURVE = fit_curve()
+BOWL = torch.linspace(-1, 1, 21)[:, None] ** 2 + 0.5 * torch.linspace(-1, 1, 21) ** 2
+LANDS = {"standard": BOWL, "adversarial": 1 + 3 * BOWL}
+
+
+def readings_of(*rows: tuple[int, int, int]) -> dict[int, list[Estimate]]:
+    """Wrong answers of 100, by width and moment."""
+    return {
+        width: [Estimate.proportion([True] * n + [False] * (100 - n)) for n in row]
+        for width, row in zip((2, 8, 64, 512), rows, strict=True)
+    }
+
+
+ERRORS = {
+    0.0: readings_of((60, 40, 30), (50, 30, 20), (40, 20, 10), (30, 10, 5)),
+    0.2: readings_of((60, 40, 20), (50, 15, 70), (40, 30, 30), (30, 25, 22)),
+}
+ATTACKED = {noise: readings_of((80, 80, 80), (80, 80, 80), (80, 80, 80), (80, 80, 80)) for noise in ERRORS}
+FITTED = {noise: {2: [0.1, 0.2, 0.3], 8: [0.2, 0.5, 0.9], 64: [0.5, 0.9, 1], 512: [0.9, 1, 1]} for noise in ERRORS}
+
+
 def halves() -> nn.Sequential:
     """Names the left half of the square round, the right half square."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
@@ -163,6 +188,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tradeoff": page_of(trade_off(CLOUDS, LOTS, torch.linspace(0.22, 0.5, 60))._repr_html_()),
         "epochs": page_of(epoch_slider(RUNS)._repr_html_()),
         "budget": page_of(budget(ROUTES)._repr_html_()),
+        "fit": page_of(CURVE._repr_html_()),
+        "descent": page_of(descent(ERRORS, FITTED, [10, 100, 1000], attacked=ATTACKED)._repr_html_()),
+        "terrain": page_of(terrain(LANDS, torch.linspace(-1, 1, 21))._repr_html_()),
         "flow": page_of(bounds_flow(SIX, eps=0.16)._repr_html_()),
         "noise": page_of(noise_cloud(halves(), point=(0.9, 0.5), sigma=0.05)._repr_html_()),
         "moons": page_of(minimax(*moons())._repr_html_()),
@@ -990,3 +1018,106 @@ def test_everyone_can_choose_a_budget(see: Any, theme: str, width: int) -> None:
         boxes = [part.bounding_box() for part in seen.page.locator(".frame, .controls > *, .best > div > *").all()]
         frame, *parts = (box for box in boxes if box)
         assert all(frame["x"] < part["x"] and part["x"] + part["width"] < frame["x"] + frame["width"] for part in parts)
+
+
+def error_of_the_curve(features: int, ridge: float = 0.0) -> str:
+    """What the figure must say of the fit at first, from numpy's least squares."""
+    state, at = CURVE.state, [np.array(CURVE.state["x"]), np.linspace(0, 1, 241)]
+    seen, shown = (np.sqrt(2) * np.cos(np.outer(x, state["frequency"]) + state["phase"])[:, :features] for x in at)
+    y, goal = (np.sin(2 * np.pi * x) for x in at)
+    rows, y = np.concatenate([seen, ridge**0.5 * np.eye(features)]), y + state["sigma"] * np.array(state["noise"][0])
+    w = np.linalg.lstsq(rows, np.concatenate([y, np.zeros(features)]), rcond=None)[0]
+    return f"Test error: {float(np.mean((shown @ w - goal) ** 2)):.3g}. Size of the weights: "
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_a_curve_through_noisy_points(see: Any, theme: str, width: int) -> None:
+    seen = see("fit", theme=theme, width=width)
+    page, waves = seen.page, seen.page.get_by_role("slider", name="Features, p =")
+    expect_verdict(page, "11 features for 16 points: the fit misses the points by")
+    expect_verdict(page, error_of_the_curve(11))
+    waves.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    expect_verdict(page, "16 features for 16 points: the fit meets every point. " + error_of_the_curve(16))
+    page.get_by_label("Ridge, λ =").fill("9")
+    expect_verdict(page, "held back by λ = 0.1. " + error_of_the_curve(16, ridge=0.1))
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("rowheader").last.inner_text() == "400"
+    assert seen.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    said = page.locator(".verdict").inner_text()
+    page.get_by_role("button", name="Other noise").click()
+    playwright.expect(page.locator(".verdict")).not_to_have_text(said)
+
+
+def share_below(loss: float, written: str) -> str:
+    shares = ", ".join(f"{name} {100 * float((land <= loss).double().mean()):.0f} %" for name, land in LANDS.items())
+    return f"Share of the square with a loss of at most {written}: {shares}."
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_landscapes_turn_together(see: Any, theme: str, width: int) -> None:
+    seen = see("terrain", theme=theme, width=width)
+    page, lands = seen.page, seen.page.locator(".lands canvas")
+    pictures = "all => all.map((canvas) => canvas.toDataURL())"
+    turn, tilt, level = (page.get_by_role("slider", name=name) for name in ("Turn:", "Tilt:", "Level:"))
+
+    def changed(before: list[str]) -> list[str]:
+        wait = "async (canvas, old) => { while (canvas.toDataURL() === old) await new Promise(requestAnimationFrame); }"
+        for each, old in zip(lands.all(), before, strict=True):
+            each.evaluate(wait, old)
+        return lands.evaluate_all(pictures)
+
+    expect_verdict(page, share_below(0.3 * 5.5, "1.65"))
+    now = lands.evaluate_all(pictures)
+    assert now[0] != now[1]
+    turn.focus()
+    page.keyboard.press("ArrowRight")
+    playwright.expect(turn).to_have_attribute("aria-valuetext", "−34°")
+    now = changed(now)
+    box = lands.last.bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 130, steps=4)
+    page.mouse.up()
+    playwright.expect(turn).to_have_value("-54")
+    playwright.expect(tilt).to_have_value("55")
+    now = changed(now)
+    level.fill("50")
+    expect_verdict(page, share_below(2.75, "2.75"))
+    page.get_by_role("radio", name="log loss").check()
+    expect_verdict(page, "Share of the square with a loss of at most 2.")
+    now = changed(now)
+    page.emulate_media(color_scheme="dark" if theme == "light" else "light")
+    changed(now)
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("rowheader").all_inner_texts()[:4] == ["standard", "adversarial", "−1", "−0.9"]
+    assert seen.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 390), ("dark", 900)])
+def test_a_descent_in_width_noise_and_time(see: Any, theme: str, width: int) -> None:
+    seen = see("descent", theme=theme, width=width)
+    page = seen.page
+    time, size = page.get_by_role("slider", name="Training, steps:"), page.get_by_role("slider", name="Width:")
+    expect_verdict(page, "0 % wrong labels, 1,000 steps, width 64: test error 10 % [5.5, 17], training error 0.0 %;")
+    expect_verdict(page, "No second descent over the width")
+    page.get_by_role("radio", name="20 %").check()
+    size.focus()
+    page.keyboard.press("ArrowLeft")
+    expect_verdict(page, "20 % wrong labels, 1,000 steps, width 8: test error 70 % [60, 78], training error 10 %;")
+    expect_verdict(page, "at its best, after 100 steps: 15 %.")
+    expect_verdict(page, "A second descent: from 20 % (width 2) up to 70 % (width 8), down to 22 % (width 512).")
+    shaded = page.locator(".met").first
+    from_64 = shaded.get_attribute("x")
+    page.get_by_text("The numbers behind this figure").click()
+    assert page.get_by_role("row").nth(2).all_inner_texts()[0].replace("\xa0", " ").split("\t") == [
+        "8", "70 % [60, 78]", "80 % [71, 87]", "10 %", "15 %", "100",
+    ]  # fmt: skip
+    time.fill("1")
+    expect_verdict(page, "20 % wrong labels, 100 steps, width 8: test error 15 %")
+    playwright.expect(shaded).not_to_have_attribute("x", from_64)  # the threshold moves with training
+    assert seen.violations() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -186,6 +186,16 @@ export function sample(shape) {
   return svg.node();
 }
 
+/** What marks mean: a piece of each beside its name. marks: [class, name] of lines, or [class, name, path]. */
+export function legend(marks) {
+  const entries = marks.map(([mark, name, path = "M-14 0H14"]) => {
+    const svg = d3.select(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
+    svg.attr("viewBox", "-14 -7 28 14").attr("aria-hidden", "true").append("path").attr("class", mark).attr("d", path);
+    return h("span", {}, svg.node(), name);
+  });
+  return h("p", { class: "legend quiet" }, ...entries);
+}
+
 // --- numbers and words ---------------------------------------------------------------------------
 
 /** A table for readers who want the numbers, or cannot see the picture. Call .fill(rows) with lists of text. */
@@ -210,6 +220,12 @@ export function wilson(k, n) {
 /** 0.934 → "93 %", which no line break parts */
 export function percent(share) {
   return `${Math.round(100 * share)}\u00a0%`;
+}
+
+/** 0.01234 → "0.0123", −1234.5 → "−1,230", 1e-9 → "0" */
+export function brief(v) {
+  if (Math.abs(v) < 5e-7) return "0";
+  return (+v.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 8 }).replace("-", "−");
 }
 
 /** 3.04 → "+3", −2.5 → "−2.5" */
@@ -365,6 +381,9 @@ figure { margin: 0; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { font: 12.5px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: var(--quiet); }
 .sample { flex: none; width: 32px; }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 16px; }
+.legend span { display: inline-flex; align-items: center; gap: 6px; }
+.legend svg { flex: none; width: 28px; }
 .single { fill: none; stroke: var(--edge); stroke-width: 1.4; stroke-dasharray: 4 3; }
 .shape { fill: var(--paper); stroke: var(--quiet); stroke-width: 1.5; }
 .axis path { stroke: none; }

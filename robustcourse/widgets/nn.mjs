@@ -2,7 +2,7 @@
 // input (for attacks) and to the weights (for training).
 //
 // Arrays are flat and batched: n examples one after the other. Weights arrive as the float16 numbers that
-// robustcourse.widgets.live wrote, and are computed with in double precision, so that the page and PyTorch agree.
+// robustcourse.widgets.encoding wrote, and are computed with in double precision, so that the page and PyTorch agree.
 
 /** Numbers of a base64 string of little-endian float16. */
 export function decode(text) {
@@ -141,7 +141,7 @@ export function size(shape) {
   return shape.reduce((product, side) => product * side, 1);
 }
 
-/** The network that robustcourse.widgets.live wrote as {shape, classes, layers}. */
+/** The network that robustcourse.widgets.encoding wrote as {shape, classes, layers}. */
 export function network({ shape, classes, layers: parts }) {
   const net = { shape, classes, layers: [] };
   for (const part of parts) net.layers.push(layers[part.type](net.layers.at(-1)?.shape ?? shape, part));

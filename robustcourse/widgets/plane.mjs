@@ -1,5 +1,6 @@
 // A square of the plane as a picture: what a network with two classes says everywhere, its border, and marks to drag.
 import { h, paintColours, picture } from "./base.mjs";
+import { contour } from "./contour.mjs";
 import { d3 } from "./d3.mjs";
 import { forward } from "./nn.mjs";
 
@@ -58,25 +59,6 @@ export function places(grid) {
 export function field(net, grid) {
   const logits = forward(net, places(grid), grid * grid);
   return Float64Array.from({ length: grid * grid }, (_, k) => logits[2 * k + 1] - logits[2 * k]);
-}
-
-/** Pieces [from, to] of the line on which a field is zero: in each cell, straight from side to side. */
-export function contour(values, grid) {
-  const pieces = [];
-  const corner = [[0, 0], [1, 0], [1, 1], [0, 1]]; // prettier-ignore
-  for (let row = 0; row + 1 < grid; row++)
-    for (let column = 0; column + 1 < grid; column++) {
-      const corners = corner.map(([right, up]) => [column + right, row + up]);
-      const level = corners.map(([i, j]) => values[j * grid + i]);
-      const crossings = [];
-      corners.forEach((from, k) => {
-        const [next, a, b] = [corners[(k + 1) % 4], level[k], level[(k + 1) % 4]];
-        if (a > 0 !== b > 0)
-          crossings.push(from.map((place, axis) => (place + (a / (a - b)) * (next[axis] - place)) / (grid - 1)));
-      });
-      for (let k = 0; k < crossings.length; k += 2) pieces.push([crossings[k], crossings[k + 1]]);
-    }
-  return pieces;
 }
 
 const LOOK = `

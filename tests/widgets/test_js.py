@@ -6,9 +6,11 @@ import json
 import math
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,9 +26,10 @@ from robustcourse.data import TwoGaussians
 from robustcourse.evaluate import Estimate
 from robustcourse.models import Normalize
 from robustcourse.threats import L2, Linf
-from robustcourse.widgets import Route, bounds_flow, worst_case
+from robustcourse.widgets import Route, bounds_flow, fit_curve, worst_case
 from robustcourse.widgets import budget as budget_figure
-from robustcourse.widgets.live import FIGURES, encode, numbers
+from robustcourse.widgets.encoding import encode, numbers
+from robustcourse.widgets.live import FIGURES
 
 FOLDER = Path(robustcourse.widgets.__file__).parent
 SHAPE = (1, 8, 8)
@@ -45,10 +48,14 @@ def node(expression: str, **data: Any) -> Any:
         import * as tradeoff from "{(FOLDER / "tradeoff.mjs").as_uri()}";
         import * as chance from "{(FOLDER / "chance.mjs").as_uri()}";
         import * as plane from "{(FOLDER / "plane.mjs").as_uri()}";
+        import * as contour from "{(FOLDER / "contour.mjs").as_uri()}";
         import * as noise from "{(FOLDER / "noise.mjs").as_uri()}";
         import * as bounds from "{(FOLDER / "bounds.mjs").as_uri()}";
         import * as flow from "{(FOLDER / "flow.mjs").as_uri()}";
         import * as budget from "{(FOLDER / "budget.mjs").as_uri()}";
+        import * as descent from "{(FOLDER / "descent.mjs").as_uri()}";
+        import * as terrain from "{(FOLDER / "terrain.mjs").as_uri()}";
+        import * as fit from "{(FOLDER / "fit.mjs").as_uri()}";
         import * as moons from "{(FOLDER / "moons.mjs").as_uri()}";
         import {{ d3 }} from "{(FOLDER / "d3.mjs").as_uri()}";
         import {{ readFileSync }} from "node:fs";
@@ -360,19 +367,19 @@ def test_the_field_is_asked_row_by_row_from_below(points: tuple[Tensor, Tensor])
 
 def test_the_contour_of_a_plane_is_a_straight_line_from_side_to_side() -> None:
     up, right = torch.meshgrid(*[torch.linspace(0, 1, 9).double()] * 2, indexing="ij")
-    pieces = torch.tensor(node("plane.contour(data.values, 9)", values=(right + 2 * up - 1.3).flatten().tolist()))
+    pieces = torch.tensor(node("contour.contour(data.values, 9)", values=(right + 2 * up - 1.3).flatten().tolist()))
     assert (pieces[..., 0] + 2 * pieces[..., 1]).flatten().tolist() == pytest.approx([1.3] * 2 * len(pieces))
     # From the left side, at height 0.65, to the right side, at 0.15, without a gap.
     assert (pieces[:, 0] - pieces[:, 1]).norm(dim=1).sum() == pytest.approx(1.25**0.5)
 
 
 def test_the_contour_of_a_checkerboard_has_two_pieces_a_cell() -> None:
-    pieces = node("plane.contour([1, -1, -1, 1], 2)")
+    pieces = node("contour.contour([1, -1, -1, 1], 2)")
     assert sorted(map(sorted, pieces)) == [[[0, 0.5], [0.5, 1]], [[0.5, 0], [1, 0.5]]]
 
 
 def test_no_change_of_sign_has_no_contour() -> None:
-    assert node("plane.contour([1, 2, 3, 4], 2)") == []
+    assert node("contour.contour([1, 2, 3, 4], 2)") == []
 
 
 CLOUDS = TwoGaussians(torch.cat([torch.tensor([0.06, -0.04, 0.02]), torch.zeros(20)]), sigma=0.05)
@@ -832,6 +839,265 @@ def test_the_sentence_about_a_budget(order: list[int], rivals: list[int], says: 
     sent = {"routes": routes, "picks": [0, 0, 0], "order": order, "rivals": rivals, "lead": lead}
     got = "".join(node("budget.sentence(data)", budget="40 passes", **sent)).replace("\xa0", " ")
     assert got == says
+
+
+WAVES = fit_curve().state
+PLACES = np.linspace(0, 1, 50)
+POINTS = np.array(WAVES["x"])
+
+
+def waves(x: np.ndarray, p: int) -> np.ndarray:
+    """(x, p) the first features of the figure."""
+    return np.sqrt(2) * np.cos(np.outer(x, WAVES["frequency"][:p]) + WAVES["phase"][:p])
+
+
+def test_singular_values_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(0)
+    tall = rng.normal(size=(9, 4)) * [1, 1e-3, 1e-6, 1e-9]
+    doubled = rng.normal(size=(5, 8))
+    doubled[4] = doubled[0]  # of rank 4
+    cases = [tall, tall.T, doubled, doubled.T, np.zeros((3, 3))]
+    code = "data.cases.map((rows) => fit.singular(rows.map((row) => Float64Array.from(row))))"
+    for matrix, parts in zip(cases, node(code, cases=[case.tolist() for case in cases]), strict=True):
+        rank = np.linalg.matrix_rank(matrix)
+        values = sorted((part["value"] for part in parts), reverse=True)
+        assert values == pytest.approx(np.linalg.svd(matrix)[1][:rank], rel=1e-6)
+        if not rank:
+            continue
+        left, right = (np.array([part[side] for part in parts]) for side in ("left", "right"))
+        for side in (left, right):
+            np.testing.assert_allclose(side @ side.T, np.eye(rank), atol=1e-12)
+        again = (left.T * [part["value"] for part in parts]) @ right
+        np.testing.assert_allclose(again, matrix, atol=1e-12)
+
+
+WIDTHS = [1, 2, 11, 14, 15, 16, 17, 18, 20, 45, 150, 400]
+
+
+def test_a_fit_is_that_of_numpy_on_both_sides_of_the_threshold() -> None:
+    code = """(() => {
+        const [seen, shown] = [data.x, data.places].map((at) => fit.features(data.waves, at));
+        return data.widths.map((p) => {
+            const solver = fit.solver(fit.first(seen, p), fit.first(shown, p));
+            return data.targets.map((y) => data.ridges.map((ridge) => {
+                const { weights, train, norm } = solver.fit(Float64Array.from(y), ridge);
+                return { train, norm, curve: solver.curve(weights) };
+            }));
+        });
+    })()"""
+    targets = [
+        np.sin(2 * np.pi * POINTS) + sigma * np.array(WAVES["noise"][k]) for k, sigma in enumerate([0, 0.2, 0.6])
+    ]
+    ridges = [0, 1e-5, 0.1, 10]
+    sent = {"widths": WIDTHS, "targets": [y.tolist() for y in targets], "ridges": ridges}
+    got = node(code, waves=WAVES, x=WAVES["x"], places=PLACES.tolist(), **sent)
+    for p, of_width in zip(WIDTHS, got, strict=True):
+        seen, shown = waves(POINTS, p), waves(PLACES, p)
+        for y, of_target in zip(targets, of_width, strict=True):
+            for ridge, found in zip(ridges, of_target, strict=True):
+                # A ridge is least squares with rows √λ below, which keeps the digits that normal equations lose.
+                rows = np.concatenate([seen, ridge**0.5 * np.eye(p)]) if ridge else seen
+                w = np.linalg.lstsq(rows, np.concatenate([y, np.zeros(len(rows) - len(y))]), rcond=None)[0]
+                assert found["norm"] == pytest.approx(np.linalg.norm(w), rel=1e-6)
+                assert found["train"] == pytest.approx(np.mean((seen @ w - y) ** 2), rel=1e-6, abs=1e-12)
+                np.testing.assert_allclose(found["curve"], shown @ w, rtol=1e-6, atol=1e-6 * np.abs(shown @ w).max())
+
+
+def test_the_widths_go_through_the_threshold_one_by_one() -> None:
+    cases = [(8, 16), (16, 400), (24, 1000)]
+    for (n, most), sizes in zip(cases, node("data.cases.map((each) => fit.widths(...each))", cases=cases), strict=True):
+        assert sizes[: n + 3] == list(range(1, n + 4))
+        assert sizes[-1] == most
+        assert all(a < b for a, b in pairwise(sizes))
+        assert len(sizes) < 70
+
+
+def test_the_default_curve_shows_what_the_lesson_says() -> None:
+    """With the first noise: a first descent, a peak at the threshold, a second descent; a ridge levels the peak."""
+
+    def errors(ridge: float) -> dict[int, float]:
+        y = np.sin(2 * np.pi * POINTS) + 0.2 * np.array(WAVES["noise"][0])
+        goal, found = np.sin(2 * np.pi * PLACES), {}
+        for p in [*range(1, 40), *range(40, 401, 8)]:
+            left, values, right = np.linalg.svd(waves(POINTS, p), full_matrices=False)
+            w = right.T @ (values / (values**2 + ridge) * (left.T @ y))
+            found[p] = float(np.mean((waves(PLACES, p) @ w - goal) ** 2))
+        return found
+
+    plain = errors(0)
+    first = min(plain[p] for p in range(1, 16))
+    assert max(plain, key=plain.__getitem__) == 16
+    assert plain[1] > 5 * first
+    assert plain[16] > 100 * first
+    assert plain[400] < 2 * first
+    assert max(error for p, error in errors(0.1).items() if p > 11) < 4 * first
+
+
+@pytest.mark.parametrize(
+    ("p", "ridge", "train", "says"),
+    [
+        (1, 0, 0.5, "1 feature for 16 points: the fit misses the points by 0.5. Test error: 1,230."),
+        (16, 0, 1e-20, "16 features for 16 points: the fit meets every point. Test error: 1,230."),
+        (40, 0.1, 0.0123456, "40 features for 16 points: the fit misses the points by 0.0123, held back by λ = 0.1."),
+    ],
+)
+def test_the_sentence_about_a_fit(p: int, ridge: float, train: float, says: str) -> None:
+    sent = {"p": p, "n": 16, "ridge": ridge, "test": 1234.5, "train": train, "norm": 0.00012345}
+    text = "".join(node("fit.sentence(data)", **sent))
+    assert text.startswith(says)
+    assert text.endswith("Test error: 1,230. Size of the weights: 0.000123.")
+
+
+SCALE = """(() => {
+    const { height, loss, ticks } = terrain.scaleOf(data.losses, data.log);
+    return { heights: data.losses.map(height), back: data.losses.map(height).map(loss), ticks };
+})()"""
+
+
+def test_heights_of_losses_and_of_their_logarithms() -> None:
+    losses = [0.02, 0.5, 3.0, 20.0]
+    plain = node(SCALE, losses=losses, log=False)
+    assert plain["heights"] == pytest.approx([loss / 20 for loss in losses])
+    assert plain["ticks"] == [0, 5, 10, 15, 20]
+    logs = node(SCALE, losses=losses, log=True)
+    assert logs["heights"] == pytest.approx([math.log10(loss / 0.02) / 3 for loss in losses])
+    assert logs["ticks"] == [0.1, 1, 10]
+    for scale in (plain, logs):
+        assert scale["back"] == pytest.approx(losses)
+
+
+def test_heights_of_losses_without_a_logarithm() -> None:
+    assert node(SCALE, losses=[0, 1e-9, 1], log=True)["heights"] == [0, 0, 1]
+    for log in (False, True):
+        assert node(SCALE, losses=[3, 3], log=log)["heights"] == [1, 1]
+        assert node(SCALE, losses=[0, 0], log=log)["heights"] == [0, 0]
+
+
+def test_a_landscape_is_seen_as_a_turned_box() -> None:
+    points = np.random.default_rng(1).uniform([-1, -1, 0], [1, 1, 1], (20, 3))
+    for turned, raised in [(0, 10), (-35, 40), (120, 65), (180, 90)]:
+        a, b = np.deg2rad([turned, raised])
+        right = np.array([np.cos(a), -np.sin(a), 0])
+        upwards = np.array([np.sin(a) * np.sin(b), np.cos(a) * np.sin(b), np.cos(b)])  # of the picture
+        code = "data.points.map(terrain.view(data).at)"
+        sent = {"turned": turned, "raised": raised, "wide": 400, "tall": 300}
+        got = np.array(node(code, points=points.tolist(), **sent))
+        unit = 256 / np.sqrt(2**2 + 2**2 + 1.1**2)  # what is left of 300 is for the writing
+        box = (points - [0, 0, 0.5]) * [1, 1, 1.1]
+        expected = np.stack([200 + unit * box @ right, 150 - unit * box @ upwards], 1)
+        np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def test_light_comes_from_the_left_whichever_way_a_landscape_is_turned() -> None:
+    code = "data.turns.map((turned) => data.slopes.map(terrain.view({ ...data, turned }).brightness))"
+    sent = {"turns": [0, 90], "raised": 90, "wide": 400, "tall": 300}
+    at_rest, turned = node(code, slopes=[[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], **sent)
+    flat, rising, falling = at_rest[:3]  # from left to right: who rises is turned to the light
+    assert rising > flat > falling
+    assert turned[3] == pytest.approx(falling)
+    assert turned[4] == pytest.approx(rising)
+
+
+def test_contour_lines_of_a_slope() -> None:
+    size = 5
+    heights = [(i + 0.5 * j) / 6 for i in range(size) for j in range(size)]  # x goes with i, y with j
+    cells = node("terrain.pieces(data.heights, 5, 0.55)", heights=heights)
+    assert len(cells) == size * size
+    levels = set()
+    for k, pieces in enumerate(cells):
+        for piece in pieces:
+            for x, y, z in piece["ends"]:
+                i, j = 2 * (x + 1), 2 * (y + 1)
+                assert (i + 0.5 * j) / 6 == pytest.approx(z)
+                assert -1e-9 <= i - k // size <= 1 + 1e-9
+                assert -1e-9 <= j - k % size <= 1 + 1e-9
+            levels.add((round(z, 9), piece["chosen"]))
+    assert levels == {(k / 10, False) for k in range(1, 10)} | {(0.55, True)}
+
+
+def test_the_part_of_a_polygon_below_a_level() -> None:
+    square = [[0, 0, 0], [1, 0, 1], [1, 1, 1], [0, 1, 0]]
+    code = "data.levels.map((level) => terrain.lowerPart(data.square, level))"
+    none, part, whole = node(code, square=square, levels=[-0.5, 0.25, 1])
+    assert none == []
+    assert part == [[0, 0, 0], [0.25, 0, 0.25], [0.25, 1, 0.25], [0, 1, 0]]
+    assert whole == square
+
+
+def test_the_share_below_a_level_and_its_sentence() -> None:
+    losses = torch.rand(50, generator=torch.Generator().manual_seed(5))
+    got = node("terrain.below(data.losses, 0.3)", losses=losses.tolist())
+    assert got == pytest.approx((losses <= 0.3).double().mean().item())
+    lands = [{"name": "standard", "below": 0.934}, {"name": "adversarial", "below": 0.25}]
+    says = "Share of the square with a loss of at most 1.06: standard 93 %, adversarial 25 %."
+    assert node("terrain.sentence(1.0567, data.lands)", lands=lands).replace("\xa0", " ") == says
+
+
+def test_the_best_moment_so_far() -> None:
+    rows = np.random.default_rng(2).integers(0, 5, (20, 9))  # with many equals, of which the first counts
+    got = node("data.rows.map(descent.running)", rows=rows.tolist())
+    assert got == [[int(row[: k + 1].argmin()) for k in range(9)] for row in rows]
+
+
+def test_the_threshold_is_the_first_place_where_labels_are_met() -> None:
+    rows = [[0.2, 0.98, 0.99, 1.0], [0.1, 0.5], [1.0, 0.9]]
+    assert node("data.rows.map(descent.threshold)", rows=rows) == [2, -1, 0]
+
+
+def banded(values: list[float], half: float = 0.01) -> dict[str, list[float]]:
+    return {"value": values, "low": [v - half for v in values], "high": [v + half for v in values]}
+
+
+def test_a_hump_stands_out_of_the_intervals_on_both_sides() -> None:
+    curves = [
+        banded([0.3, 0.1, 0.2, 0.4, 0.3, 0.15, 0.16]),
+        banded([0.3, 0.1, 0.2, 0.4, 0.3, 0.15, 0.16], half=0.15),
+        banded([0.1, 0.2, 0.3]),  # it never comes down
+        banded([0.3, 0.2, 0.1]),
+        banded([0.1, 0.2, 0.15, 0.5, 0.2]),  # of two humps the larger one
+    ]
+    got = node("data.curves.map(descent.hump)", curves=curves)
+    assert [found and [found[key] for key in ("from", "peak", "to")] for found in got] == [
+        [1, 3, 5],
+        None,
+        None,
+        None,
+        [0, 3, 4],
+    ]
+
+
+def test_marks_of_an_axis_stand_apart() -> None:
+    values = [math.log10(v) for v in (1, 2, 3, 10, 11, 100, 150, 1000)]
+    got = node("descent.apart(data.values, 3)", values=values)
+    assert [round(10**v) for v in got] == [1, 10, 100, 1000]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            [0.2, 0.4, 0.05],
+            "A second descent: from 20 % (width 2) up to 40 % (width 10), down to 5.0 % (width 1,000).",
+        ),
+        ([0.4, 0.2, 0.05], "No second descent over the width that stands out of the intervals."),
+    ],
+)
+def test_the_sentence_about_a_descent(values: list[float], says: str) -> None:
+    sent = {"setting": "20 % wrong labels", "stop": "30 steps", "widths": [2, 10, 1000], "w": 1}
+    curves = {"error": banded(values), "fitted": [0.5, 0.75, 1], "best": [0.1, 0.155, 0.0996]}
+    pieces = node("descent.sentence(data)", **sent, **curves)
+    value = 100 * values[1]
+    assert pieces[1].replace("\xa0", " ") == f"{value:.0f} % [{value - 1:.0f}, {value + 1:.0f}]"
+    text = "".join(pieces).replace("\xa0", " ")
+    assert text.startswith("20 % wrong labels: test error ")
+    assert text.endswith(f", training error 25 %; at its best, after 30 steps: 16 %. {says}")
+
+
+def test_numbers_are_written_short() -> None:
+    values = [0, 1e-9, 0.0123456, -1234.5, 1e-6, 0.25, 1000]
+    assert node("data.values.map(base.brief)", values=values) == [
+        "0", "0", "0.0123", "−1,230", "0.000001", "0.25", "1,000",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -25,14 +25,18 @@ from robustcourse.widgets import (
     attack_lab,
     bounds_flow,
     budget,
+    descent,
     epoch_slider,
+    fit_curve,
     minimax,
     noise_cloud,
+    terrain,
     trade_off,
     two_walls,
     worst_case,
 )
-from robustcourse.widgets.live import FIGURES, encode, numbers, script
+from robustcourse.widgets.encoding import encode, numbers
+from robustcourse.widgets.live import FIGURES, script
 
 
 def net(classes: int = 10) -> nn.Sequential:
@@ -373,6 +377,151 @@ def test_a_tiny_network_with_an_infinite_weight() -> None:
 def test_a_flow_that_does_not_fit(wrong: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         bounds_flow(tiny(2, 2, 2), **wrong)
+
+
+def errors(*shares: float) -> list[Estimate]:
+    return [Estimate(v, v - 0.01, v + 0.01, 100) for v in shares]
+
+
+ERROR = {0.0: {2: errors(0.5, 0.25), 8: errors(0.25, 0.125)}, 0.2: {2: errors(0.5, 0.5), 8: errors(0.75, 0.5)}}
+FITTED = {noise: {2: [0.5, 0.75], 8: [0.75, 1.0]} for noise in ERROR}
+
+
+def test_descent_state() -> None:
+    figure = descent(ERROR, FITTED, [1, 10], unit="epochs")
+    state = figure.state
+    assert (figure.figure, state["widths"], state["moments"], state["unit"]) == ("descent", [2, 8], [1, 10], "epochs")
+    plain, noisy = state["lots"]
+    assert (plain["noise"], noisy["noise"]) == (0, 0.2)
+    assert plain["error"]["value"] == [[0.5, 0.25], [0.25, 0.125]]
+    assert noisy["error"]["high"] == [[0.51, 0.51], [0.76, 0.51]]
+    assert plain["fitted"] == [[0.5, 0.75], [0.75, 1]]
+    assert "attacked" not in plain
+    assert descent(ERROR, FITTED, [1, 10], attacked=ERROR).state["lots"][1]["attacked"] == noisy["error"]
+
+
+def test_size_of_a_descent() -> None:
+    error = {noise: {2**w: errors(*[0.1234] * 25) for w in range(12)} for noise in (0.0, 0.1, 0.2)}
+    fitted = {noise: {width: [0.5] * 25 for width in rows} for noise, rows in error.items()}
+    assert len(json.dumps(descent(error, fitted, range(1, 26)).state)) < 40_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"moments": [1]}, r"moments must be two or more rising times >= 1, got \[1\]"),
+        ({"moments": [0, 1]}, r"moments must be two or more rising times >= 1, got \[0, 1\]"),
+        ({"moments": [2, 2]}, r"moments must be two or more rising times >= 1, got \[2, 2\]"),
+        ({"error": {}}, r"error must hold one to five label noises in \[0, 1\], got \[\]"),
+        ({"error": {1.5: ERROR[0.0]}}, r"error must hold one to five label noises in \[0, 1\], got \[1.5\]"),
+        ({"error": {0.0: {2: errors(0.5, 0.5)}}}, r"error must be at two or more rising widths >= 1, got \[2\]"),
+        ({"error": {0.0: dict.fromkeys((8, 2), errors(0.5, 0.5))}}, r"rising widths >= 1, got \[8, 2\]"),
+        ({"fitted": {0.0: FITTED[0.0]}}, r"fitted must have the label noises of error, \[0.0, 0.2\], got \[0.0\]"),
+        (
+            {"attacked": ERROR | {0.2: {2: errors(0.5, 0.5)}}},
+            r"attacked\[0.2\] must have the widths of error, \[2, 8\], got \[2\]",
+        ),
+        (
+            {"moments": [1, 10, 100]},
+            r"error\[0.0\]\[2\] must have a value for each of the 3 moments, got 2",
+        ),
+        (
+            {"attacked": ERROR | {0.0: dict.fromkeys((2, 8), [Estimate(0.5, 0.4, 0.6, 9, "points")] * 2)}},
+            r"attacked\[0.0\]\[2\] must hold shares with the unit '%', got the unit 'points'",
+        ),
+        (
+            {"fitted": FITTED | {0.2: dict.fromkeys((2, 8), (0.5, 75))}},
+            r"fitted\[0.2\]\[2\] must hold shares in \[0, 1\], got 0.5 … 75.0",
+        ),
+        (
+            {"fitted": FITTED | {0.2: dict.fromkeys((2, 8), (float("nan"), 0.5))}},
+            r"fitted\[0.2\]\[2\] must hold shares in \[0, 1\], got nan … nan",
+        ),
+    ],
+)
+def test_a_descent_that_does_not_fit(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        descent(**{"error": ERROR, "fitted": FITTED, "moments": [1, 10]} | wrong)
+
+
+AT = [-1, -0.5, 0, 0.5, 1]
+LOSSES = torch.arange(25.0).view(5, 5) / 7
+
+
+def test_terrain_state() -> None:
+    figure = terrain({"standard": LOSSES, "adversarial": LOSSES + 1}, torch.linspace(-2, 2, 5), ("u", "v"), log=True)
+    state = figure.state
+    assert (figure.figure, state["at"], state["axes"], state["log"]) == ("terrain", [-2, -1, 0, 1, 2], ["u", "v"], True)
+    assert [land["name"] for land in state["lands"]] == ["standard", "adversarial"]
+    assert state["lands"][0]["losses"][1][2] == 1  # at -1 along the first axis
+    assert state["lands"][1]["losses"][4][3] == 4.286
+
+
+def test_size_of_a_terrain() -> None:
+    losses = torch.rand(41, 41, generator=torch.Generator().manual_seed(0))
+    assert len(terrain({"one": losses, "two": losses}, torch.linspace(-1, 1, 41))._repr_html_()) < 130_000
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        [-1, 0, 1],
+        [-1.5, -0.5, 0.5, 1.5],
+        [-1, -0.5, 0, 0.5, 2],
+        [0, 1, 2, 3, 4],
+        [1, 0.5, 0, -0.5, -1],
+        [-1, -0.5, 0, 0.5, float("nan")],
+        [0] * 5,
+        np.linspace(-1, 1, 63),
+    ],
+)
+def test_places_of_a_terrain(at: Any) -> None:
+    message = r"at must be 5, 7, … 61 places, rising at equal distances, with 0 in the middle, got \["
+    with pytest.raises(ValueError, match=message):
+        terrain({"a": torch.zeros(len(at), len(at))}, at)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_number_of_landscapes(count: int) -> None:
+    with pytest.raises(ValueError, match=f"landscapes must be one to four, got {count}"):
+        terrain({str(k): LOSSES for k in range(count)}, AT)
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        (LOSSES[:4], r"of shape \(5, 5\), as at, got \(4, 5\)"),
+        (LOSSES - 1, r"finite losses >= 0, got -1.0 … "),
+        (LOSSES / 0, r"finite losses >= 0, got nan … nan"),
+    ],
+)
+def test_a_landscape_that_does_not_fit(losses: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"landscapes\['a'\] must (be|hold) {message}"):
+        terrain({"a": losses}, AT)
+
+
+def test_fit_curve_state() -> None:
+    state = fit_curve(points=8, features=20, sigma=0.5, seed=3).state
+    assert [len(state[key]) for key in ("x", "frequency", "phase")] == [8, 20, 20]
+    assert state["sigma"] == 0.5
+    assert [int(8 * x) for x in state["x"]] == list(range(8))  # one in each part
+    assert fit_curve(points=8, features=20, sigma=0.5, seed=3).state == state != fit_curve(8, 20, 0.5, seed=4).state
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"points": 7}, r"points must be in \[8, 24\], got 7"),
+        ({"points": 25}, r"points must be in \[8, 24\], got 25"),
+        ({"features": 31}, r"features must be in \[32, 1000\], got 31"),
+        ({"features": 1001}, r"features must be in \[32, 1000\], got 1001"),
+        ({"sigma": 0.7}, r"sigma must be in \[0, 0.6\], got 0.7"),
+        ({"sigma": float("nan")}, r"sigma must be in \[0, 0.6\], got nan"),
+    ],
+)
+def test_a_curve_that_does_not_fit(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_curve(**wrong)
 
 
 def answers(*models: list[list[int]]) -> Tensor:
