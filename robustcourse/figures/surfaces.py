@@ -32,7 +32,7 @@ def surfaces(heights: Mapping[str, Tensor], at: Sequence[float], alt: str, top: 
     tables = {name: z.detach().cpu().double().numpy() for name, z in heights.items()}
     top = max(table.max() for table in tables.values()) if top is None else top
     right, back = np.meshgrid(at, at, indexing="ij")
-    with drawing():
+    with drawing(), plt.rc_context({"grid.color": "#80808040"}):  # a grid in space knows no transparency of its own
         fig, axes = plt.subplots(
             1, len(tables), figsize=(3.7 * len(tables), 3.6), subplot_kw={"projection": "3d"}, squeeze=False
         )
