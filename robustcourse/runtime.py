@@ -10,7 +10,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -93,3 +93,12 @@ def about() -> None:
 def described(setting: object) -> str:
     """A setting in words that are the same in every run: without the places of functions in memory."""
     return re.sub(r" at 0x\w+", "", str(setting))
+
+
+def changes(was: Mapping[str, object], now: Mapping[str, object]) -> str:
+    """Which settings are others now, in words: "epochs was 2 and is 3"; empty if none is."""
+
+    def short(text: object) -> str:
+        return str(text) if len(str(text)) < 80 else f"{str(text)[:77]}…"
+
+    return ", ".join(f"{n} was {short(was.get(n))} and is {short(v)}" for n, v in now.items() if was.get(n) != v)

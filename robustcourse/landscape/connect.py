@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -23,6 +23,7 @@ from robustcourse.checks import check_module
 from robustcourse.data import Split
 from robustcourse.evaluate import correct
 from robustcourse.landscape.surface import Surface, weights, with_weights
+from robustcourse.models import Normalize
 from robustcourse.train.objectives import Objective
 
 
@@ -76,6 +77,7 @@ def connect(
     return Way(at, surface.heights(way), torch.stack(hits))
 
 
+@torch.no_grad()
 def matched(first: nn.Sequential, second: nn.Sequential) -> nn.Sequential:
     """The second network with its hidden units in the order in which its weights are nearest to those of the first.
 
@@ -98,28 +100,25 @@ def matched(first: nn.Sequential, second: nn.Sequential) -> nn.Sequential:
     while improved:
         improved = False
         for (a, after_a), (b, after_b) in zip(*map(pairwise, chains), strict=True):
-            with torch.no_grad():
-                # ⟨θ₁, θ₂⟩ as a sum over pairs of units: what comes in, with the bias, and what goes out.
-                like = after_a.weight.T @ after_b.weight
-                for p, q in zip(a.parameters(), b.parameters(), strict=True):
-                    like = like + p.view(len(p), -1) @ q.view(len(q), -1).T
-                order = torch.from_numpy(linear_sum_assignment(like.cpu(), maximize=True)[1]).to(like.device)
-                if like.gather(1, order[:, None]).sum() > like.trace() + 1e-6 * like.abs().sum():
-                    for p in b.parameters():
-                        p.copy_(p[order])
-                    after_b.weight.copy_(after_b.weight[:, order])
-                    improved = True
+            # ⟨θ₁, θ₂⟩ as a sum over pairs of units: what comes in, with the bias, and what goes out.
+            like = after_a.weight.T @ after_b.weight
+            for p, q in zip(a.parameters(), b.parameters(), strict=True):
+                like = like + p.view(len(p), -1) @ q.view(len(q), -1).T
+            order = torch.from_numpy(linear_sum_assignment(like.cpu(), maximize=True)[1]).to(like.device)
+            if like.gather(1, order[:, None]).sum() > like.trace() + 1e-6 * like.abs().sum():
+                for p in b.parameters():
+                    p.copy_(p[order])
+                after_b.weight.copy_(after_b.weight[:, order])
+                improved = True
     return copy
 
 
 def _linear(model: nn.Sequential) -> list[nn.Linear]:
     """The linear layers of an MLP."""
-    layers = row(model)
-    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    others = [layer for layer in layers[layers.index(linear[0]) :] if layer not in linear] if linear else layers
-    if not linear or not all(isinstance(layer, ACTIVATIONS) for layer in others):
+    linear = [layer for layer in row(model) if isinstance(layer, nn.Linear)]
+    if not all(isinstance(layer, (nn.Linear, Normalize, nn.Flatten, *ACTIVATIONS)) for layer in row(model)):
         raise ValueError(f"model must be an MLP, Linear layers with ReLU between, to match its units, got {model}")
-    if len(linear) == 1:
+    if len(linear) < 2:
         raise ValueError(f"model must have a hidden layer, whose units can be matched, got {model}")
     return linear
 
@@ -127,12 +126,12 @@ def _linear(model: nn.Sequential) -> list[nn.Linear]:
 def _check_alike(first: nn.Module, second: nn.Module) -> None:
     check_module(first)
     check_module(second)
-    for one, other in zip(str(first).split("\n"), str(second).split("\n"), strict=False):
-        if one != other:
-            raise ValueError(f"first and second must be built alike, got {one.strip()} and {other.strip()}")
-    others = dict(second.named_buffers())
-    for name, buffer in first.named_buffers():
-        if not buffer.equal(others[name]):
+    layers = ([str(part) for part in model.modules() if not list(part.children())] for model in (first, second))
+    for one, another in zip_longest(*layers, fillvalue="nothing"):
+        if one != another:
+            raise ValueError(f"first and second must be built alike, got {one} and {another}")
+    for (name, buffer), other in zip(first.named_buffers(), second.buffers(), strict=True):
+        if not buffer.equal(other):
             raise ValueError(
                 f"first and second must differ in their weights alone, but not in {name!r}; the straight way between "
                 "leaves out what is measured on data, as by batch normalization"

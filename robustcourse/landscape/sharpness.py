@@ -1,7 +1,7 @@
 """Sharpness: how far the loss can rise when all weights together move by a little.
 
-A ball of one radius for all weights sees a scale that the function does not: multiply a ReLU layer by c, divide the next
-by c, and the same function is sharper or flatter. A ball that is measured relative to each weight sees no difference.
+A ball of one radius for all weights sees a scale that the function does not: multiply a ReLU layer by c, divide the
+next by c, and the same function is sharper or flatter. A ball relative to each weight sees no difference.
 
 Sources: sharpness-aware minimization, Foret, Kleiner, Mobahi & Neyshabur 2021 (arXiv:2010.01412); adaptive, Kwon, Kim,
 Park & Choi 2021 (arXiv:2102.11600).
@@ -54,7 +54,7 @@ def sharpness(
     theta = surface.centre
     scale = theta.abs() if adaptive else torch.ones_like(theta)
     for _ in range(steps):
-        uphill = scale * surface.gradient(theta)
+        uphill = scale * surface.gradient(theta).detach()
         theta = theta + rho / steps * scale * uphill / uphill.norm().clamp_min(torch.finfo(theta.dtype).tiny)
     low, high = surface.heights(torch.stack([surface.centre, theta]))
     return float(high - low)

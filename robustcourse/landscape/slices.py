@@ -43,7 +43,7 @@ def filter_normalized(model: nn.Module, seed: int = 0) -> Tensor:
     Multiply the weights and the biases of a hidden ReLU layer by c > 0, and divide the weights of the next by c. The
     function stays the same, and so does every slice along this direction: each layer's part is multiplied as the layer
     is, and biases move in neither case. If a neuron's length counted its bias, this would be wrong, for the bias of the
-    next layer is not divided. Factors that differ from neuron to neuron do change the slice a little.
+    next layer is not divided. Factors that differ from neuron to neuron do change the slice.
 
     Args:
         model: with at least one weight of two dimensions or more.

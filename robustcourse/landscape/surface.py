@@ -6,7 +6,6 @@ the order of `model.parameters()`.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from copy import deepcopy
 
 import torch
@@ -62,41 +61,33 @@ class Surface:
         TypeError, ValueError: no model with weights in evaluation mode, or batch_size < 1.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        split: Split,
-        objective: Objective | None = None,
-        batch_size: int = 1024,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, model: nn.Module, split: Split, objective: Objective | None, batch_size: int, seed: int) -> None:
         check_model(model)
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         self.centre = weights(model)
         self.model = deepcopy(model).requires_grad_(True)
         self.parameters = list(self.model.parameters())
-        self.objective, self.seed = objective or Standard(), seed
+        self.objective, self.size, self.seed = objective or Standard(), len(split), seed
         x = split.x.to(self.centre.dtype)  # for a model in double precision
         self.batches = list(zip(x.split(batch_size), split.y.split(batch_size), strict=True))
 
     def __call__(self, theta: Tensor) -> Tensor:
         """The height above θ, with a graph to `parameters`."""
         vector_to_parameters(theta, self.parameters)
-        n = sum(len(y) for _, y in self.batches)
-        # Small networks are faster than a change of the random state, so it is left out where nothing is drawn.
-        with nullcontext() if isinstance(self.objective, Standard) else seeded(self.seed):
-            return torch.stack([len(x) / n * self.objective(self.model, x, y) for x, y in self.batches]).sum()
+        with seeded(self.seed):
+            losses = [len(x) / self.size * self.objective(self.model, x, y) for x, y in self.batches]
+        return torch.stack(losses).sum()
 
     def gradient(self, theta: Tensor) -> Tensor:
-        """The gradient at θ, (P,), with a graph to `parameters`; its worst images are held fixed."""
+        """The gradient at θ, (P,), with a graph to `parameters`; worst images are held fixed."""
         with torch.enable_grad():
-            parts = torch.autograd.grad(self(theta), self.parameters, create_graph=True)
+            parts = torch.autograd.grad(self(theta), self.parameters, create_graph=True, materialize_grads=True)
             return torch.cat([part.flatten() for part in parts])
 
     def heights(self, points: Tensor) -> Tensor:
         """The heights above many points, (T, P) to (T,), without a graph."""
-        # Other objectives may ask for gradients, of the images or of the weights.
+        # An objective other than this one may ask for gradients, of images or of weights.
         with torch.set_grad_enabled(not isinstance(self.objective, Standard)):
             return torch.stack([self(theta).detach() for theta in points])
 

@@ -263,8 +263,11 @@ class _Cohort:
             error = refused
         ill = ~self.ensemble.square_norms().isfinite()
         if ill.any():
-            who = ", ".join(str(m) for m in self.present[ill.cpu()].tolist())
-            raise FloatingPointError(f"models {who} diverged before step {step + 1}; lower learning_rate") from error
+            who = self.present[ill.cpu()].tolist()
+            said = f"models {', '.join(map(str, who))} diverged before step {step + 1}; lower learning_rate"
+            diverged = FloatingPointError(said)
+            diverged.models = who  # type: ignore[attr-defined]
+            raise diverged from error
         if error is not None:
             raise error
 

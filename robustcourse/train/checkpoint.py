@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from robustcourse.files import replacing
-from robustcourse.runtime import described
+from robustcourse.runtime import changes, described
 
 Tensors = dict[str, Tensor]
 
@@ -119,9 +119,7 @@ class Run:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"checkpoint {path} is cut off or no checkpoint; delete it to start again") from error
-        was = facts["settings"]
-        if changed := [name for name, value in self._settings.items() if was.get(name) != value]:
-            said = ", ".join(f"{n} was {_short(was.get(n))} and is {_short(self._settings[n])}" for n in changed)
+        if said := changes(facts["settings"], self._settings):
             raise ValueError(f"checkpoint {path} is of another run: {said}; delete it, or give another path")
         self.history = History(**facts["history"])
         self.model.load_state_dict(_under("model", tensors))
@@ -157,7 +155,3 @@ class Run:
 
 def _under(part: str, tensors: Tensors) -> Tensors:
     return {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
-
-
-def _short(text: object) -> str:
-    return str(text) if len(str(text)) < 80 else f"{str(text)[:77]}…"

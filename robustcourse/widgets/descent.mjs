@@ -78,7 +78,8 @@ function descent(ui, state) {
       const from = first < 0 ? WIDTH - 14 : at(first);
       met.attr("x", from).attr("width", WIDTH - 14 - from);
       const room = WIDTH - 14 - from > 110;
-      note.text(first < 0 ? "" : "labels met").attr("x", from + (room ? 6 : -6)).attr("text-anchor", room ? "start" : "end");
+      note.text(first < 0 ? "" : "labels met").attr("text-anchor", room ? "start" : "end");
+      note.attr("x", from + (room ? 6 : -6));
     };
     return { node: plot.node, show };
   }
@@ -109,7 +110,7 @@ function descent(ui, state) {
     );
   });
 
-  const names = { error: "test error", attacked: "attacked", train: "training error", best: "test error at its best so far" };
+  const names = { error: "test error", attacked: "attacked", train: "training error", best: "at its best so far" };
   const key = Object.entries(names).filter(([name]) => name !== "attacked" || kinds.includes(name));
   ui.body.append(
     h("style", {}, STYLE),

@@ -236,7 +236,8 @@ function mix(one, other, share) {
 
 /** A colour in the light: half of it is the colour itself, less is darker, more is paler. */
 function lit(colour, bright) {
-  const seen = bright < 0.5 ? mix([0, 0, 0], colour, 0.35 + 1.3 * bright) : mix(colour, [255, 255, 255], 0.8 * (bright - 0.5));
+  const [dark, pale] = [mix([0, 0, 0], colour, 0.35 + 1.3 * bright), mix(colour, [255, 255, 255], 0.8 * bright - 0.4)];
+  const seen = bright < 0.5 ? dark : pale;
   return `rgb(${seen.map(Math.round).join(" ")})`;
 }
 
@@ -272,7 +273,8 @@ export function scaleOf(losses, log) {
 export function view({ turned, raised, wide, tall }) {
   const [sin, cos] = [Math.sin((turned * Math.PI) / 180), Math.cos((turned * Math.PI) / 180)];
   const [steep, up] = [Math.sin((raised * Math.PI) / 180), Math.cos((raised * Math.PI) / 180)];
-  const unit = Math.min((wide - 88) / Math.hypot(2, 2), (tall - 44) / Math.hypot(2, 2, HEIGHT)); // the box from any side
+  // So large that the box has room from every side.
+  const unit = Math.min((wide - 88) / Math.hypot(2, 2), (tall - 44) / Math.hypot(2, 2, HEIGHT));
   const turn = (x, y) => [x * cos - y * sin, x * sin + y * cos]; // to the right, and away from the reader
   const at = ([x, y, height]) => {
     const [right, away] = turn(x, y);
@@ -288,7 +290,7 @@ export function view({ turned, raised, wide, tall }) {
   return { at, brightness, sin, cos, up };
 }
 
-/** For each cell of the grid, the pieces of contour lines through it, and of the chosen one: [x, y, height] at both ends. */
+/** For each cell of the grid, the pieces of contour lines and of the chosen one: [x, y, height] at both ends. */
 export function pieces(heights, size, chosen) {
   const cells = heights.map(() => []);
   const add = (level, own) => {
