@@ -15,6 +15,7 @@ from robustcourse.figures.plots import (
     scatter,
 )
 from robustcourse.figures.style import COLOURS, colour
+from robustcourse.figures.surfaces import surfaces
 
 __all__ = [
     "COLOURS",
@@ -33,4 +34,5 @@ __all__ = [
     "plane",
     "report_card",
     "scatter",
+    "surfaces",
 ]
