@@ -259,8 +259,8 @@ def fit_curve(points: int = 16, features: int = 400, sigma: float = 0.2, seed: i
             so many equal parts of [0, 1].
         features: the largest width, in [2 points, 1000].
         sigma: where the slider of the noise stands at first, in [0, 0.6].
-        seed: of the places, the features and the noise. With this one the peak stands at p = points; with half of all
-            others, a few features beside it.
+        seed: of the places, the features and the noise. With this one the peak stands at p = points; with more than
+            half of all others, a few features beside it.
 
     Raises:
         ValueError: a number is out of range.
