@@ -62,7 +62,7 @@ def soup(page: str) -> BeautifulSoup:
 @pytest.mark.parametrize("page", PAGES)
 def test_page_works_without_network_and_for_everyone(visit: Callable, address: str, page: str, theme: str) -> None:
     with visit(f"{address}/{page}", theme) as seen:
-        assert seen.page.evaluate("document.documentElement.dataset.theme") == theme
+        seen.page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
         seen.page.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
         assert seen.problems() == []
         assert seen.violations() == []
@@ -346,6 +346,24 @@ def test_a_faulty_page_is_found_out(visit: Callable, tmp_path: Path) -> None:
         assert any("404" in text and "missing.png" in text for text in seen.failed)
         assert any("nothing is not defined" in text for text in seen.errors)
         assert any(text.startswith("image-alt") for text in seen.violations())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '<pre><span>fine</span> <span>fine</span> <span style="color: #aaa">pale</span></pre>',
+        '<pre style="color: #aaa"><span>x</span> <span>pale</span></pre>',
+        '<table><tr><td>fine<td>fine<tr style="background: #555"><td>pale</table>',
+        '<table style="color: #aaa"><tr><td hidden>unseen<td>pale</table>',
+        '<p><template shadowrootmode="open"><table><tr><td>fine<td style="color: #aaa">pale</table></template></p>',
+    ],
+    ids=["letters", "after a single one", "their box", "after an unseen one", "in a figure"],
+)
+def test_one_pale_word_among_others_is_found_out(visit: Callable, tmp_path: Path, words: str) -> None:
+    page = FAULTY[: FAULTY.index("<img")] + words
+    (tmp_path / "pale.html").write_text(page)
+    with visit((tmp_path / "pale.html").as_uri()) as seen:
+        assert [text for text in seen.violations() if text.startswith("color-contrast:") and "pale<" in text]
 
 
 def test_a_wrong_path_to_chromium_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
