@@ -43,8 +43,9 @@ MARK_REPEATS = """() => {
   const looks = new Map([[null, ""]]), seen = new Set();
   const look = (node) => {
     if (!looks.has(node)) {
-      const {color, fontSize, fontWeight, textShadow, opacity, backgroundColor, backgroundImage} = getComputedStyle(node);
-      const own = [color, fontSize, fontWeight, textShadow, opacity, backgroundColor, backgroundImage];
+      const css = getComputedStyle(node);
+      const own = [css.color, css.fontSize, css.fontWeight, css.textShadow, css.opacity];
+      own.push(css.backgroundColor, css.backgroundImage);
       looks.set(node, `${look(node.parentElement ?? node.getRootNode().host ?? null)}; ${own}`);
     }
     return looks.get(node);

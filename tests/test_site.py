@@ -27,7 +27,7 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = pytest.importorskip("tomli", reason="Python 3.10 reads TOML with tomli: pip install tomli")
 
-from conftest import ROOT, find_chromium, serve
+from conftest import ROOT, Visit, find_chromium, serve
 
 from tests import tiny
 from tools import format
@@ -40,6 +40,8 @@ PAGES = sorted(
 )
 LESSONS = [page for page in PAGES if page.startswith("lessons/")]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+
+OPEN_DETAILS = "document.querySelectorAll('details').forEach(node => node.open = true)"
 
 built = pytest.mark.skipif(not PAGES, reason="no site in _build/html: make book")
 
@@ -57,31 +59,35 @@ def soup(page: str) -> BeautifulSoup:
 # --- In a browser -----------------------------------------------------------------------------------------------------
 
 
+def has_theme(seen: Visit, theme: str) -> None:
+    seen.page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
+
+
 @built
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
-def test_page_works_without_network_and_for_everyone(visit: Callable, address: str, page: str, theme: str) -> None:
-    with visit(f"{address}/{page}", theme) as seen:
-        seen.page.wait_for_function("theme => document.documentElement.dataset.theme === theme", arg=theme)
-        seen.page.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
+def test_page_works_without_network_and_for_everyone(visit: Callable, address: str, page: str) -> None:
+    with visit(f"{address}/{page}") as seen:
+        has_theme(seen, "light")
+        seen.page.evaluate(OPEN_DETAILS)
         assert seen.problems() == []
         assert seen.violations() == []
 
 
 @built
 @pytest.mark.parametrize("page", PAGES)
-def test_page_fits_a_narrow_screen(visit: Callable, address: str, page: str) -> None:
-    """At 320 px the page itself does not scroll sideways (WCAG 1.4.10); tables and code may, in boxes of their own."""
-    with visit(f"{address}/{page}", width=320) as seen:
-        widest = "document.scrollingElement.scrollWidth"
-        assert seen.page.evaluate(widest) <= 320
+def test_page_works_from_a_folder_on_a_narrow_screen_and_in_the_dark(visit: Callable, page: str) -> None:
+    """At 320 px the page itself does not scroll sideways (WCAG 1.4.10); tables and code may, in boxes of their own.
 
-
-@built
-@pytest.mark.parametrize("page", PAGES)
-def test_page_opens_from_a_folder(visit: Callable, page: str) -> None:
-    with visit((SITE / page).as_uri()) as seen:
+    Then the screen grows, for only a wide one shows all that has to be seen in the dark.
+    """
+    with visit((SITE / page).as_uri(), "dark", width=320) as seen:
+        has_theme(seen, "dark")
+        assert seen.page.evaluate("document.scrollingElement.scrollWidth") <= 320
+        seen.page.evaluate(OPEN_DETAILS)
+        assert seen.page.evaluate("document.scrollingElement.scrollWidth") <= 320
+        seen.page.set_viewport_size({"width": 1280, "height": 900})
         assert seen.problems() == []
+        assert seen.violations() == []
 
 
 @built
