@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 
 @contextmanager
@@ -16,7 +17,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Folders are made where they are missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # Not by the number of the process: on two machines it may be the same.
+    beside = path.with_name(f"{path.name}.{token_hex(4)}.part")
     try:
         yield beside
         os.replace(beside, path)

@@ -21,7 +21,7 @@ class Store:
     """Where the members of one sweep lie, in this process and in those of all workers.
 
     Args:
-        folder: it is made when the first member is stored.
+        folder: it is made where it is missing.
         settings: what all members share.
 
     Raises:
@@ -32,6 +32,7 @@ class Store:
         self.folder = Path(folder).resolve()  # a worker may stand elsewhere
         self.settings = {name: described(value) for name, value in settings.items()}
         self._facts = self.folder / "sweep.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
         if not self._facts.exists() and not any(self.folder.glob("*.safetensors")):
             return
         try:
@@ -47,7 +48,7 @@ class Store:
 
     def has(self, member: object) -> bool:
         """Whether a member is stored; an error if its file is no good."""
-        return self.path(member).exists() and bool(self.read(member, CURVES))
+        return self.path(member).exists() and bool(read(self.path(member), CURVES))
 
     def write(self, member: object, record: Record) -> None:
         """Store a member; an OSError if it cannot be written."""
@@ -64,13 +65,9 @@ class Store:
                 "Make room and call again, which goes on from there"
             ) from error
 
-    def read(self, member: object, names: Iterable[str] | None = None) -> Record:
-        """What is stored of a member, all of it or these tensors; a ValueError if its file is cut off or foreign."""
-        return read(self.path(member), names)
-
 
 def read(path: Path, names: Iterable[str] | None = None) -> Record:
-    """The record in a file."""
+    """The record in a file, all of it or these tensors; a ValueError if the file is cut off or foreign."""
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in names or file.keys()}

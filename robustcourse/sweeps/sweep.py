@@ -33,7 +33,6 @@ from robustcourse.sweeps.together import Curve, fit_together
 from robustcourse.train.objectives import Objective, Standard
 from robustcourse.train.schedules import Schedule, constant
 
-LOOK = 1024  # test examples that `fit_together` looks at together
 # The threads of a process share one stream of random numbers, so one of them trains at a time.
 _alone = threading.Lock()
 
@@ -137,7 +136,7 @@ class Sweep:
         )
 
     def error(self, moment: int | None = None) -> Estimate:
-        """Test error of members that differ in nothing but their seed, at a moment, or at the end if None.
+        """Test error of members that differ in nothing but their seed, at one of the moments, or at the end if None.
 
         Raises:
             ValueError: the members differ in more, are fewer than two, or were not looked at then.
@@ -179,8 +178,8 @@ def sweep(
     """Train all members, and keep what was seen on the way.
 
     Each ends as it would alone, within rounding, however the members are cut into chunks and wherever these run: in
-    this process, or where `with joblib.parallel_config(backend=…, n_jobs=…)` says. Workers use one thread each; give
-    each a process of its own, for the threads of one process wait for each other.
+    this process, or where `with joblib.parallel_config(backend=…, n_jobs=…)` says. Several workers use one thread each;
+    give each a process of its own, for those in one process wait for each other.
 
     Args:
         members: as `grid` makes them, all different.
@@ -189,16 +188,15 @@ def sweep(
         folder: for one safetensors file a member, and `sweep.json` with what all of them share. All workers must see
             this folder. Members that lie there are not trained again, and later calls may add some. None: results stay
             in memory.
-        memory: bytes that training may take in each worker, beyond what Python, torch and the data take. Members
-            are cut into chunks by their `footprint`. An interruption costs the chunks that were being trained, so a
-            smaller memory loses less; a larger one is faster.
+        memory: bytes that training may take in each worker, besides the data and the results. Members are cut into
+            chunks by their `footprint`. An interruption costs the chunk that is being trained, so that less is lost
+            with a smaller memory; a larger one is faster.
 
     Raises:
-        TypeError: an argument of another type.
         ValueError: before anything is trained: two equal members, a number out of range, a member that alone needs more
             than `memory`, a folder of a sweep with other settings, a file that is cut off.
-        OSError: a member could not be stored, as on a full disk. Those before it are, and the same call goes on there.
-        FloatingPointError: a member diverged.
+        OSError: a member could not be stored, as on a full disk; the same call goes on from those that are.
+        FloatingPointError: a member diverged; it is named.
     """
     members = _checked(members, data)
     sizes = {member: footprint(member, data, objective, batch_size) for member in members}
@@ -224,7 +222,7 @@ def sweep(
         joblib.delayed(_train)(chunk, _first(data, chunk[0].examples), settings, store, threads)
         for chunk in tqdm(cut, desc="sweep", unit="chunk", leave=False)
     )
-    weights: Sequence[Record | Path]
+    weights: list[Any]
     if store is None:
         trained = {member: record for result in results for member, record in result.items()}
         records = [trained[member] for member in members]
@@ -232,8 +230,8 @@ def sweep(
     else:
         if lost := [member for member in left if not store.path(member).exists()]:
             raise FileNotFoundError(f"{lost[0]} was trained, but is not in {store.folder}; all workers must see it")
-        records = [store.read(member, CURVES) for member in members]
         weights = [store.path(member) for member in members]
+        records = [read(path, CURVES) for path in weights]
     curves = {name: torch.stack([record[name] for record in records]) for name in CURVES}
     retired = [None if moment < 0 else moment for moment in curves.pop("retired").tolist()]
     return Sweep(members, curves.pop("moments")[0], **curves, retired=retired, data=data, weights=weights)
@@ -250,7 +248,7 @@ def footprint(member: Member, data: Dataset, objective: Objective | None = None,
     sizes = [pixels, *[width] * member.depth, data.classes]
     weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
     hidden, examples = width * member.depth, member.examples or len(data.train)
-    batch, look = min(batch_size or examples, examples), min(len(data.test), LOOK)
+    batch, look = min(batch_size or examples, examples), min(len(data.test), 1024)
     if isinstance(objective or Standard(), Standard):  # which takes all images from where they lie
         row = 4 * (pixels * (batch < examples) + hidden + data.classes)
     else:
@@ -322,15 +320,15 @@ def _train(
             )
         except FloatingPointError as error:
             lost = "; ".join(str(members[m]) for m in getattr(error, "models", []))
-            raise FloatingPointError(f"{error}; these are {lost}") from error
+            raise FloatingPointError(f"{error} ({lost})") from error
         finally:
             torch.set_num_threads(before)
-    records = dict(zip(members, map(_record, models, curves), strict=True))
-    if store is None:
-        return records
-    for member, record in records.items():
-        store.write(member, record)
-    return {}
+        records = dict(zip(members, map(_record, models, curves), strict=True))
+        if store is None:
+            return records
+        for member, record in records.items():
+            store.write(member, record)
+        return {}
 
 
 def _record(model: nn.Module, curve: Curve) -> Record:

@@ -269,7 +269,9 @@ def test_threads_take_turns(whole):
 
 
 def test_who_diverges_is_named():
-    with pytest.raises(FloatingPointError, match=r"lower learning_rate; these are width=8,.*seed=1$"):
+    with pytest.raises(
+        FloatingPointError, match=r"models 1 diverged .* lower learning_rate \(width=8,.*penalty=1e\+39,.*seed=1\)$"
+    ):
         run([Member(8), Member(8, penalty=1e39, seed=1)])  # more than float32 can hold
 
 
