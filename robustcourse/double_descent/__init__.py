@@ -8,8 +8,9 @@ from robustcourse.double_descent.asymptotic import (
     simulate_risk,
 )
 from robustcourse.double_descent.bias_variance import Parts, bias_variance
-from robustcourse.double_descent.features import FeatureModel, Path, RandomFeatures, every_penalty, every_width
+from robustcourse.double_descent.features import FeatureModel, RandomFeatures
 from robustcourse.double_descent.flow import TwoScale
+from robustcourse.double_descent.path import Path, every_penalty, every_width
 from robustcourse.double_descent.regression import effective_dimension, leave_one_out, one_hot, ridge
 
 __all__ = [
