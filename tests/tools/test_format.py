@@ -45,6 +45,15 @@ def test_a_check_counts_one_point_unless_it_says_otherwise():
     assert tiny.cell(format.read(format.canonical(notebook)), "check").metadata.nbgrader.points == 1
 
 
+def test_the_pieces_in_which_a_text_arrived_are_one():
+    notebook = tiny.lesson()
+    marked = tiny.cell(notebook, "compare")
+    whole = marked.outputs[0].text
+    marked.outputs = [new_output("stream", name="stdout", text=part) for part in (whole[:5], whole[5:])]
+    format.canonical(notebook)
+    assert [output.text for output in marked.outputs] == [whole]
+
+
 def test_outputs_are_dropped_except_those_that_nbval_compares():
     notebook = tiny.lesson()
     tiny.cell(notebook, "set-up").outputs = [new_output("stream", text="torch 2.13")]
