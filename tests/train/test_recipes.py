@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from robustcourse import PGD, Linf, cnn, load
+from robustcourse import PGD, AutoAttack, Linf, cnn, load
 from robustcourse.cli import main
 from robustcourse.models import preact_resnet
 from robustcourse.train import CropFlip, recipes
@@ -16,7 +16,7 @@ from robustcourse.train import CropFlip, recipes
 
 @pytest.fixture
 def small(monkeypatch):
-    """The recipe of CIFAR-10 with digits and a tiny network."""
+    """The recipe of CIFAR-10 with digits, a tiny network and AutoAttack's quick version."""
     recipe = replace(
         recipes.RECIPES["cifar10"],
         data="digits",
@@ -26,6 +26,7 @@ def small(monkeypatch):
         batch_size=16,
     )
     monkeypatch.setitem(recipes.RECIPES, "small", recipe)
+    monkeypatch.setattr(recipes, "AutoAttack", partial(AutoAttack, version="quick"))
 
 
 def test_the_command_trains_measures_and_writes_a_record(small, tmp_path, capsys):
