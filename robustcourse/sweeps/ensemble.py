@@ -53,7 +53,7 @@ class Ensemble(nn.Module):
                 )
         self.normalize, self.flatten = first[0], first[1]
         self.batch: int | None = None  # rows of each network within `rows`, where other numbers are a mistake
-        self._models = [list(layers_) for layers_ in layers]  # in lists of lists, where torch does not look for weights
+        self._models = layers  # in lists of lists, where torch does not look for weights
         stacks = (Stack(list(alike)) for _, alike in groupby(layers, key=_sizes))
         self.stacks: Sequence[Stack] = nn.ModuleList(stacks)  # type: ignore[assignment]
 
@@ -177,6 +177,11 @@ class Stack(nn.Module):
         return [[(w[g], b[g]) for w, b in zip(self.weights, self.biases, strict=True)] for g in range(len(self))]
 
 
+def rounded(width: int) -> int:
+    """How many units a hidden layer of this width has in a stack."""
+    return -(-width // ROUND) * ROUND
+
+
 def _layers(model: nn.Module) -> list[nn.Linear]:
     parts = list(model) if isinstance(model, nn.Sequential) else [model]
     linear = parts[2::2]
@@ -196,8 +201,7 @@ def _layers(model: nn.Module) -> list[nn.Linear]:
 
 def _sizes(layers: Sequence[nn.Linear]) -> list[int]:
     """Pixels, the hidden widths rounded up, and classes."""
-    hidden = [-(-layer.out_features // ROUND) * ROUND for layer in layers[:-1]]
-    return [layers[0].in_features, *hidden, layers[-1].out_features]
+    return [layers[0].in_features, *(rounded(layer.out_features) for layer in layers[:-1]), layers[-1].out_features]
 
 
 def _padded(tensor: Tensor, rows: int, columns: int) -> Tensor:

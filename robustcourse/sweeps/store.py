@@ -47,8 +47,12 @@ class Store:
         return self.folder / f"{member}.safetensors"
 
     def has(self, member: object) -> bool:
-        """Whether a member is stored; an error if its file is no good."""
-        return self.path(member).exists() and bool(read(self.path(member), CURVES))
+        """Whether a member is stored: a file is there once it is whole."""
+        return self.path(member).exists()
+
+    def read(self, member: object) -> Record:
+        """What there is of a stored member besides its weights; a ValueError if its file is no good."""
+        return read(self.path(member), CURVES)
 
     def write(self, member: object, record: Record) -> None:
         """Store a member; an OSError if it cannot be written."""

@@ -7,27 +7,24 @@ its own, and a sweep that was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
-import math
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import groupby, pairwise, product
 from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.std import tqdm
 
-from robustcourse.checks import check_nonnegative, check_share
 from robustcourse.data import Dataset, label_noise
 from robustcourse.evaluate.estimate import Estimate
 from robustcourse.models import mlp
-from robustcourse.sweeps.ensemble import ROUND
+from robustcourse.sweeps.chunks import chunks, footprint
+from robustcourse.sweeps.member import Member
 from robustcourse.sweeps.store import CURVES, Record, Store, read
 from robustcourse.sweeps.together import Curve, fit_together
 from robustcourse.train.objectives import Objective, Standard
@@ -35,57 +32,6 @@ from robustcourse.train.schedules import Schedule, constant
 
 # The threads of a process share one stream of random numbers, so one of them trains at a time.
 _alone = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Member:
-    """One network of a sweep, `mlp(data, width, depth, seed)`, and what it learns from.
-
-    Args:
-        width: units of each hidden layer, ≥ 1.
-        depth: hidden layers, ≥ 0.
-        noise: share of wrong labels, in [0, 1], as `label_noise` makes them.
-        penalty: λ ≥ 0 in the penalty λ/2 ‖θ‖².
-        examples: the first so many of the training examples; all of them if None.
-        seed: of the initial weights, of the label noise, of the batches and of what the method draws.
-
-    Raises:
-        TypeError: width, depth, examples or seed is no int.
-        ValueError: a number out of range.
-    """
-
-    width: int
-    depth: int = 1
-    noise: float = 0.0
-    penalty: float = 0.0
-    examples: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("width", "depth", "examples", "seed"):
-            number = getattr(self, name)
-            if not isinstance(number, int) and (name, number) != ("examples", None):
-                raise TypeError(f"{name} must be an int, got {type(number).__name__}")
-        if self.width < 1 or self.depth < 0:
-            raise ValueError(f"width must be >= 1 and depth >= 0, got width={self.width}, depth={self.depth}")
-        check_share("noise", self.noise)
-        check_nonnegative("penalty", self.penalty)
-
-    def __str__(self) -> str:
-        return ",".join(f"{f.name}={str(getattr(self, f.name)).removesuffix('.0')}" for f in fields(self))
-
-
-def grid(**settings: Any) -> list[Member]:
-    """Members for all combinations: `grid(width=(2, 4), noise=0.2, seed=range(5))` are ten, the last name fastest.
-
-    Args:
-        settings: fields of `Member`, each one value or many.
-
-    Raises:
-        TypeError, ValueError: as for `Member`.
-    """
-    values = [np.ravel(value).tolist() for value in settings.values()]  # numbers of Python, not of numpy
-    return [Member(**dict(zip(settings, combination, strict=True))) for combination in product(*values)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +159,8 @@ def sweep(
         "moments": None if moments is None else list(moments),
     }
     store = None if folder is None else Store(folder, data=data, **_fingerprints(data), **settings)
-    left = [member for member in members if store is None or not store.has(member)]
+    done = {} if store is None else {member: store.read(member) for member in members if store.has(member)}
+    left = [member for member in members if member not in done]
 
     workers = joblib.effective_n_jobs(None)
     threads = 1 if workers > 1 else torch.get_num_threads()
@@ -230,52 +177,11 @@ def sweep(
     else:
         if lost := [member for member in left if not store.path(member).exists()]:
             raise FileNotFoundError(f"{lost[0]} was trained, but is not in {store.folder}; all workers must see it")
-        weights = [store.path(member) for member in members]
-        records = [read(path, CURVES) for path in weights]
+        done |= {member: store.read(member) for member in left}
+        weights, records = [store.path(member) for member in members], [done[member] for member in members]
     curves = {name: torch.stack([record[name] for record in records]) for name in CURVES}
     retired = [None if moment < 0 else moment for moment in curves.pop("retired").tolist()]
     return Sweep(members, curves.pop("moments")[0], **curves, retired=retired, data=data, weights=weights)
-
-
-def footprint(member: Member, data: Dataset, objective: Objective | None = None, batch_size: int | None = None) -> int:
-    """About how many bytes a member takes in training at most, as one of many.
-
-    Eight copies of its weights: its own, those in the ensemble, their gradients, two moments of Adam, and for an
-    instant the weights and moments of those that stay when others retire. Then what is kept of each example in a batch,
-    or of each test example that is looked at. The factors are measured ones, for float32 and an attack like PGD.
-    """
-    pixels, width = math.prod(data.shape), -(-member.width // ROUND) * ROUND
-    sizes = [pixels, *[width] * member.depth, data.classes]
-    weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
-    hidden, examples = width * member.depth, member.examples or len(data.train)
-    batch, look = min(batch_size or examples, examples), min(len(data.test), 1024)
-    if isinstance(objective or Standard(), Standard):  # which takes all images from where they lie
-        row = 4 * (pixels * (batch < examples) + hidden + data.classes)
-    else:
-        row = 10 * pixels + 6 * hidden + 16 * data.classes
-    return 4 * (8 * weights + max(batch * row, look * 2 * (hidden + data.classes)))
-
-
-def chunks(members: Sequence[Member], sizes: Mapping[Member, int], memory: float, workers: int) -> list[list[Member]]:
-    """Members that can be trained together, in parts of about the same size, the large members first.
-
-    Args:
-        members: each with its number of examples, which is the same within a chunk.
-        sizes: their footprints, each at most `memory`.
-        memory: that the footprints in a chunk add up to, at most.
-        workers: there are as many chunks at least, or one for each member.
-    """
-    ordered = sorted(members, key=lambda m: (m.examples or 0, m.depth, m.width), reverse=True)
-    size = np.array([sizes[member] for member in ordered])
-    middle = (size.cumsum() - size / 2) / size.sum()  # where each lies when they stand in a row of length 1
-    parts = workers
-    while True:
-        row = zip(ordered, (parts * middle).astype(int), strict=True)
-        cut = [[m for m, _ in chunk] for _, chunk in groupby(row, key=lambda at: (at[0].examples, at[1]))]
-        fits = all(sum(sizes[member] for member in chunk) <= memory for chunk in cut)
-        if fits and len(cut) >= min(workers, len(members)):
-            return cut
-        parts += 1 + parts // 8
 
 
 def _checked(members: Sequence[Member], data: Dataset) -> list[Member]:

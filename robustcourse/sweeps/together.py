@@ -29,6 +29,8 @@ from robustcourse.train.fit import ADAM
 from robustcourse.train.objectives import Objective, Standard
 from robustcourse.train.schedules import Schedule, constant
 
+LOOK = 1024  # test examples at a time
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -216,7 +218,7 @@ class _Cohort:
             losses.append(F.cross_entropy(logits, y, reduction="none"))
             met.append(logits.argmax(1) == y)
         with torch.no_grad(), self._finite(step):
-            for x, y in zip(self.test.x.split(1024), self.test.y.split(1024), strict=True):
+            for x, y in zip(self.test.x.split(LOOK), self.test.y.split(LOOK), strict=True):
                 hits.append(self.ensemble.each(x).argmax(1) == y)
         return torch.cat(losses, 1).mean(1), torch.cat(met, 1).float().mean(1), torch.cat(hits, 1)
 
@@ -231,8 +233,9 @@ class _Cohort:
         self.optimizer = self.make(self.ensemble.parameters())
         for old, new, kept in moved:
             if len(new):
-                of_each = {name: v.shape == old.shape for name, v in memory[old].items()}
-                self.optimizer.state[new] = {n: v[kept] if of_each[n] else v for n, v in memory[old].items()}
+                # What has the shape of the weights belongs to them; the rest, as the number of steps, to all.
+                state = {name: v[kept] if v.shape == old.shape else v for name, v in memory[old].items()}
+                self.optimizer.state[new] = state
         self.x = self.x if self.shared else self.x[rows]
         self.y, self.penalties, self.order = self.y[rows], self.penalties[rows], self.order[rows]
         for name in ("seeds", "orders", "draws"):

@@ -29,7 +29,7 @@ from robustcourse.data import label_noise
 from robustcourse.evaluate import Estimate, accuracy
 from robustcourse.sweeps import Member, fit_together, grid, sweep
 from robustcourse.sweeps import store as storing
-from robustcourse.sweeps.sweep import chunks, footprint
+from robustcourse.sweeps.chunks import chunks, footprint
 
 DIGITS = load("digits")
 DATA = dataclasses.replace(DIGITS, train=DIGITS.train[:60], test=DIGITS.test[:40])
@@ -367,7 +367,7 @@ import json, tempfile, torch
 from robustcourse import PGD, AdversarialTraining, Linf
 from robustcourse.data import Dataset, Split
 from robustcourse.sweeps import grid, sweep
-from robustcourse.sweeps.sweep import footprint
+from robustcourse.sweeps.chunks import footprint
 
 def taken(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) * 1024

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from robustcourse.sweeps import grid, sweep
-from robustcourse.sweeps.sweep import footprint
+from robustcourse.sweeps.chunks import footprint
 from tests.nets import points
 
 DATA = points(n=40)
