@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from robustcourse import L2, PGD, AdversarialTraining, Estimate, Linf, Standard,
 from robustcourse.attacks import AutoAttack, Chain
 from robustcourse.data import Dataset
 from robustcourse.evaluate import counting
-from robustcourse.runtime import about, device, seeded, versions
+from robustcourse.runtime import about, device, seeded, timed, versions
 from robustcourse.threats import Threat
 
 Run = Callable[[], Tensor]  # one attack on one batch: to x_adv
@@ -171,16 +170,6 @@ ENSEMBLES: dict[str, Peer] = {
 }
 
 
-def seconds(run: Run) -> float:
-    """On a CPU its own seconds, in which other programs do not count; on a GPU those of the clock on the wall."""
-    clock = time.perf_counter if device().type == "cuda" else time.process_time
-    start = clock()
-    run()
-    if device().type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - start
-
-
 def judge(run: Run, model: nn.Sequential, threat: Threat, x: Tensor, y: Tensor) -> tuple[Figures, Tensor]:
     """An attack's passes, strength and manners, and which examples withstand it: a point outside the set is no hit."""
     model.zero_grad(set_to_none=True)
@@ -212,7 +201,7 @@ def compare(
             result[name], stands[name] = judge(run, model, threat, x, y)
         for _ in range(rounds):
             for name, run in runs.items():
-                times[name].append(seconds(run))
+                times[name].append(timed(run)[1])
     first = next(iter(runs))
     for name in runs:
         result[name] |= {

@@ -17,11 +17,9 @@ import argparse
 import copy
 import json
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +44,10 @@ from robustcourse import (
 from robustcourse.certify import BranchAndBound, Votes, milp, verify
 from robustcourse.certify.bounds import Bound
 from robustcourse.data import Dataset
-from robustcourse.runtime import about, device, seeded, versions
+from robustcourse.runtime import about, device, seeded, timed, versions
 from robustcourse.threats import Threat
 from robustcourse.train import IBP, MTLIBP, SABR, CrownIBP, GaussianNoise, Objective
 
-Result = TypeVar("Result")
 Run = Callable[[], Tensor]  # once over all images: to margins (B, classes), or to booleans (B,)
 Peer = Callable[[nn.Module, Threat, Tensor, Tensor], Run]  # ImportError if missing
 Figures = dict[str, object]
@@ -197,16 +194,6 @@ SMOOTHING: dict[str, Peer] = {
     "robustcourse, one radius": sequential,
     "ART": art,
 }
-
-
-def timed(run: Callable[[], Result]) -> tuple[Result, float]:
-    """The result, and its seconds: on a CPU its own, in which other programs do not count; on a GPU the clock's."""
-    clock = time.perf_counter if device().type == "cuda" else time.process_time
-    start = clock()
-    result = run()
-    if device().type == "cuda":
-        torch.cuda.synchronize()
-    return result, clock() - start
 
 
 def compare(

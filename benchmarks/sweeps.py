@@ -20,13 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +36,9 @@ from robustcourse.double_descent import RandomFeatures, every_width, one_hot
 from robustcourse.evaluate import correct
 from robustcourse.landscape import hessian, hessian_product, lanczos
 from robustcourse.landscape.hessian import Product
-from robustcourse.runtime import about, device, versions
+from robustcourse.runtime import about, device, timed, versions
 from robustcourse.sweeps import Curve, fit_together
 
-T = TypeVar("T")
 Figures = dict[str, object]
 Run = Callable[[], Tensor]  # (W, m, K) predictions, or (1, k) eigenvalues
 Peer = Callable[[Tensor, Tensor, Tensor, list[int]], Run]
@@ -78,16 +75,6 @@ FEATURES: dict[str, Peer] = {
     "pinv": partial(one_at_a_time, lambda x, y: torch.linalg.pinv(x) @ y),
     "lstsq": partial(one_at_a_time, lambda x, y: torch.linalg.lstsq(x, y).solution),
 }
-
-
-def timed(run: Callable[[], T]) -> tuple[T, float]:
-    """The result, and its seconds: on a CPU its own, in which other programs do not count; on a GPU the clock's."""
-    clock = time.perf_counter if device().type == "cuda" else time.process_time
-    start = clock()
-    result = run()
-    if device().type == "cuda":
-        torch.cuda.synchronize()
-    return result, clock() - start
 
 
 def compare(runs: dict[str, Run], rounds: int, truth: Tensor | None = None) -> dict[str, Figures]:

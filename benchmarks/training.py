@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from robustcourse import PGD, AdversarialTraining, AutoAttack, Estimate, Linf, Standard, cnn, fit, load, mlp
 from robustcourse.data import Dataset
 from robustcourse.evaluate import correct, counting
-from robustcourse.runtime import about, device, seeded, versions
+from robustcourse.runtime import about, device, seeded, timed, versions
 from robustcourse.threats import Threat
 from robustcourse.train import AWP, EMA, MART, NFGSM, TRADES, Free, Objective, fast
 
@@ -147,16 +146,6 @@ def costs(steps: int) -> dict[str, Peer]:
     return peers if steps else {"floor": peers["floor"], "robustcourse": partial(method, "standard"), **peers}
 
 
-def seconds(run: Epoch) -> float:
-    """On a CPU its own seconds, in which other programs do not count; on a GPU those of the clock on the wall."""
-    clock = time.perf_counter if device().type == "cuda" else time.process_time
-    start = clock()
-    run()
-    if device().type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - start
-
-
 def compare(
     peers: dict[str, Peer], build: Callable[[Dataset], nn.Sequential], data: Dataset, threat: Threat, rounds: int
 ) -> dict[str, Figures]:
@@ -177,7 +166,7 @@ def compare(
             result[name] = {**per, "times": []}
         for _ in range(rounds):
             for name, run in runs.items():
-                result[name]["times"].append(seconds(run))
+                result[name]["times"].append(timed(run)[1])
     first = result[next(iter(runs))]["times"]
     for name in runs:
         times = result[name].pop("times")
@@ -209,7 +198,7 @@ def worth(
             objective = METHODS[with_average.get(name, name)](threat)
             passes_over_data = epochs // getattr(objective, "replays", 1)  # as many steps for all
             spent.append(
-                seconds(partial(fit, model, data, objective, epochs=passes_over_data, average=average, seed=seed))
+                timed(partial(fit, model, data, objective, epochs=passes_over_data, average=average, seed=seed))[1]
             )
             clean.append(correct(model, data.test[:test]).cpu().numpy())
             robust.append(correct(model, data.test[:test], AutoAttack(threat)).cpu().numpy())

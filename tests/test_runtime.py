@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from robustcourse import about, at_scale, device, scale
-from robustcourse.runtime import seeded, versions
+from robustcourse.runtime import seeded, stream, timed, versions
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +86,16 @@ def test_about_prints_versions_device_and_scale(monkeypatch, capsys):
     assert f"torch {torch.__version__}" in printed
     assert printed.endswith("device: cpu, scale: smoke\n")
     assert set(versions()) == {"python", "robustcourse", "torch", "numpy"}
+
+
+def test_a_stream_belongs_to_its_purpose():
+    first, again, other = (torch.rand(3, generator=stream(name)) for name in ("noise, 0", "noise, 0", "noise, 1"))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_timing_gives_the_result_and_counts_work_but_no_waiting(monkeypatch):
+    monkeypatch.setenv("ROBUSTCOURSE_DEVICE", "cpu")
+    result, seconds = timed(lambda: time.sleep(0.3) or "done")
+    assert result == "done"
+    assert 0 <= seconds < 0.2

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 
 import torch
 
 from robustcourse.checks import check_share
 from robustcourse.data.dataset import Dataset, Split
+from robustcourse.runtime import stream
 
 
 def label_noise(data: Dataset, share: float, seed: int = 0) -> Dataset:
@@ -23,7 +23,7 @@ def label_noise(data: Dataset, share: float, seed: int = 0) -> Dataset:
     """
     check_share("share", share)
     # A stream of its own: with the same seed, `fit` would meet the wrong labels first.
-    y, generator = data.train.y.clone(), torch.Generator().manual_seed(zlib.crc32(f"label noise, {seed}".encode()))
+    y, generator = data.train.y.clone(), stream(f"label noise, {seed}")
     wrong = torch.randperm(len(y), generator=generator)[: round(share * len(y))]
     shift = torch.randint(1, data.classes, (len(wrong),), generator=generator)
     wrong, shift = wrong.to(y.device), shift.to(y.device)

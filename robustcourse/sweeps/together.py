@@ -8,7 +8,6 @@ retires, and the others go on faster.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from tqdm.std import trange
 from robustcourse.attacks import Attack
 from robustcourse.checks import check_labels, check_nonnegative
 from robustcourse.data import Dataset, Split
-from robustcourse.runtime import seeded
+from robustcourse.runtime import seeded, stream
 from robustcourse.sweeps.ensemble import Ensemble
 from robustcourse.train.fit import ADAM
 from robustcourse.train.objectives import Objective, Standard
@@ -253,8 +252,7 @@ class _Cohort:
         return x, self.y.gather(1, index)
 
     def _streams(self, purpose: str) -> list[torch.Generator]:
-        names = [f"{purpose}, {seed}".encode() for seed in self.seeds]
-        return [torch.Generator(self.y.device).manual_seed(zlib.crc32(name)) for name in names]
+        return [stream(f"{purpose}, {seed}", self.y.device) for seed in self.seeds]
 
     @contextmanager
     def _finite(self, step: int) -> Iterator[None]:

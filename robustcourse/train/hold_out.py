@@ -9,7 +9,6 @@ Source: Rice, Wong & Kolter 2020 (arXiv:2002.11569).
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +18,7 @@ from robustcourse.attacks import Attack
 from robustcourse.checks import check_untargeted
 from robustcourse.data import Split
 from robustcourse.evaluate import correct
+from robustcourse.runtime import stream
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class HoldOut:
         if held == len(train):
             raise ValueError(f"share={self.share} of {len(train)} examples leaves none to train on")
         # A stream of its own: label noise of the same seed would pick the very same examples.
-        generator = torch.Generator().manual_seed(zlib.crc32(f"held out, {seed}".encode()))
+        generator = stream(f"held out, {seed}")
         order = torch.randperm(len(train), generator=generator).to(train.y.device)
         return order[held:], order[:held]
 
